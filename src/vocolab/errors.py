@@ -1,0 +1,20 @@
+"""The one exception that a door turns into a line."""
+
+from __future__ import annotations
+
+
+class VocolabError(Exception):
+    """What is wrong, where, and what to do about it. `status` is the exit status of a command that ends with it."""
+
+    status = 1
+
+    def __init__(self, what: str, where: object = "", remedy: str = ""):
+        self.what, self.where, self.remedy = what, str(where), remedy
+        line = ": ".join(part for part in (what, str(where), remedy) if part)
+        super().__init__(" ".join(line.split()))  # one line, whatever a wrapped library's message held
+
+
+class UsageError(VocolabError):
+    """The command line or the recipe is at fault, not the data."""
+
+    status = 2
