@@ -1,0 +1,39 @@
+"""Features to waveform, and what trains it."""
+
+from vocolab.vocoders.base import Vocoder
+from vocolab.vocoders.discriminators import (
+    Discriminator,
+    Ensemble,
+    Judgement,
+    MultiPeriodDiscriminator,
+    MultiResolutionSTFTDiscriminator,
+    MultiScaleDiscriminator,
+)
+from vocolab.vocoders.losses import (
+    MultiResolutionSTFTLoss,
+    WaveLoss,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    generator_losses,
+)
+from vocolab.vocoders.normed import frozen
+from vocolab.vocoders.vocos import Vocos
+
+__all__ = [
+    "Discriminator",
+    "Ensemble",
+    "Judgement",
+    "MultiPeriodDiscriminator",
+    "MultiResolutionSTFTDiscriminator",
+    "MultiResolutionSTFTLoss",
+    "MultiScaleDiscriminator",
+    "Vocoder",
+    "Vocos",
+    "WaveLoss",
+    "adversarial_loss",
+    "discriminator_loss",
+    "feature_matching_loss",
+    "frozen",
+    "generator_losses",
+]

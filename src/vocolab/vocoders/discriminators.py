@@ -1,0 +1,209 @@
+"""What tells real speech from vocoded. Sizes are arguments; the defaults are the papers'."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vocolab.errors import UsageError
+from vocolab.vocoders.normed import Normed, SNConv1d, WNConv1d, WNConv2d
+from vocolab.vocoders.stft import spectrogram
+
+SLOPE = 0.1  # of every LeakyReLU
+
+
+@dataclass
+class Judgement:
+    """One network's opinion of a batch."""
+
+    score: Tensor  # (B, N): towards 1 is real
+    maps: list[Tensor]  # activations of every layer, the score's own last, each (B, ...)
+
+    def split(self, batch: int) -> tuple[Judgement, Judgement]:
+        """The opinions of the first `batch` rows and of the rest."""
+        first = Judgement(self.score[:batch], [m[:batch] for m in self.maps])
+        return first, Judgement(self.score[batch:], [m[batch:] for m in self.maps])
+
+
+class Discriminator(nn.Module, ABC):
+    """Waveform (B, T) -> one `Judgement` for each network inside."""
+
+    @abstractmethod
+    def forward(self, wav: Tensor) -> list[Judgement]:
+        """Judge waveforms (B, T)."""
+
+    def pair(self, real: Tensor, fake: Tensor) -> tuple[list[Judgement], list[Judgement]]:
+        """Judge real and fake, both (B, T), in one pass: weights are normalised once and have one gradient."""
+        both = [judgement.split(len(real)) for judgement in self(torch.cat([real, fake]))]
+        return [first for first, _ in both], [second for _, second in both]
+
+
+class Ensemble(Discriminator):
+    """Several discriminators that judge as one."""
+
+    def __init__(self, members: list[Discriminator]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, wav: Tensor) -> list[Judgement]:
+        return [judgement for member in self.members for judgement in member(wav)]
+
+
+class PeriodNet(nn.Module):
+    """Judges the waveform folded into columns of `period` samples, each column alone."""
+
+    def __init__(self, period: int, channels: Sequence[int], kernel: int, stride: int):
+        super().__init__()
+        self.period = period
+        widths = [1, *channels]
+        strides = [stride] * (len(channels) - 1) + [1]
+        self.convs = nn.ModuleList(
+            WNConv2d(i, o, (kernel, 1), (s, 1), (kernel // 2, 0))
+            for i, o, s in zip(widths, channels, strides, strict=False)
+        )
+        self.conv_post = WNConv2d(channels[-1], 1, (3, 1), padding=(1, 0))
+
+    def forward(self, wav: Tensor) -> Judgement:
+        batch, samples = wav.shape
+        wav = F.pad(wav[:, None], (0, -samples % self.period), mode="reflect")
+        x = wav.view(batch, 1, -1, self.period)
+        maps = []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            maps.append(x)
+        maps.append(self.conv_post(x))
+        return Judgement(maps[-1].flatten(1), maps)
+
+
+class MultiPeriodDiscriminator(Discriminator):
+    """HiFi-GAN's MPD (Kong et al. 2020, section 2.3): a network for each period."""
+
+    def __init__(
+        self,
+        periods: Sequence[int] = (2, 3, 5, 7, 11),
+        channels: Sequence[int] = (32, 128, 512, 1024, 1024),
+        kernel: int = 5,
+        stride: int = 3,
+    ):
+        super().__init__()
+        self.periods, self.channels, self.kernel, self.stride = periods, channels, kernel, stride
+        self.discriminators = nn.ModuleList(PeriodNet(period, channels, kernel, stride) for period in periods)
+
+    def forward(self, wav: Tensor) -> list[Judgement]:
+        return [network(wav) for network in self.discriminators]
+
+
+class ScaleNet(nn.Module):
+    """Strided, grouped convolutions over the waveform."""
+
+    def __init__(
+        self,
+        conv: type[Normed],
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[int],
+        groups: Sequence[int],
+    ):
+        super().__init__()
+        widths = [1, *channels]
+        self.convs = nn.ModuleList(
+            conv(i, o, k, s, k // 2, groups=g)
+            for i, o, k, s, g in zip(widths, channels, kernels, strides, groups, strict=False)
+        )
+        self.conv_post = conv(channels[-1], 1, 3, padding=1)
+
+    def forward(self, wav: Tensor) -> Judgement:
+        """wav (B, 1, T)."""
+        x, maps = wav, []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            maps.append(x)
+        maps.append(self.conv_post(x))
+        return Judgement(maps[-1].flatten(1), maps)
+
+
+class MultiScaleDiscriminator(Discriminator):
+    """HiFi-GAN's MSD (Kong et al. 2020, section 2.3): the waveform, and its averages at half and a quarter of the rate.
+
+    The first network has spectral norm, the others weight norm.
+    """
+
+    def __init__(
+        self,
+        scales: int = 3,
+        channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024),
+        kernels: Sequence[int] = (15, 41, 41, 41, 41, 41, 5),
+        strides: Sequence[int] = (1, 2, 2, 4, 4, 1, 1),
+        groups: Sequence[int] = (1, 4, 16, 16, 16, 16, 1),
+    ):
+        super().__init__()
+        if len({len(channels), len(kernels), len(strides), len(groups)}) != 1:
+            raise UsageError(
+                "channels, kernels, strides and groups differ in length", type(self).__name__, "give one a layer"
+            )
+        self.scales, self.channels, self.kernels, self.strides, self.groups = scales, channels, kernels, strides, groups
+        self.discriminators = nn.ModuleList(
+            ScaleNet(WNConv1d if scale else SNConv1d, channels, kernels, strides, groups) for scale in range(scales)
+        )
+
+    def forward(self, wav: Tensor) -> list[Judgement]:
+        x, judgements = wav[:, None], []
+        for scale, network in enumerate(self.discriminators):
+            if scale:
+                x = F.avg_pool1d(x, 4, 2, padding=2)
+            judgements.append(network(x))
+        return judgements
+
+
+class ResolutionNet(nn.Module):
+    """Judges a magnitude spectrogram of one resolution."""
+
+    def __init__(self, n_fft: int, hop: int, channels: Sequence[int], power: float):
+        super().__init__()
+        self.hop, self.power = hop, power
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        widths = [1, *channels]
+        # The spectrogram is (frames, bins): bins are halved three times, as in UnivNet.
+        strides = [(1, 1)] + [(1, 2)] * (len(channels) - 2) + [(1, 1)]
+        kernels = [(3, 9)] * (len(channels) - 1) + [(3, 3)]
+        self.convs = nn.ModuleList(
+            WNConv2d(i, o, k, s, (k[0] // 2, k[1] // 2))
+            for i, o, k, s in zip(widths, channels, kernels, strides, strict=False)
+        )
+        self.conv_post = WNConv2d(channels[-1], 1, (3, 3), padding=(1, 1))
+
+    def forward(self, wav: Tensor) -> Judgement:
+        x = spectrogram(wav.float(), self.window, self.hop)[:, None] ** self.power  # (B, 1, L, bins)
+        maps = []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            maps.append(x)
+        maps.append(self.conv_post(x))
+        return Judgement(maps[-1].flatten(1), maps)
+
+
+class MultiResolutionSTFTDiscriminator(Discriminator):
+    """UnivNet's spectrogram discriminator (Jang et al. 2021, section 2.2): one network for each (n_fft, hop).
+
+    Magnitudes are raised to `power`: 1 is the paper's, less lets the quiet high frequencies count.
+    """
+
+    def __init__(
+        self,
+        resolutions: Sequence[tuple[int, int]] = ((1024, 120), (2048, 240), (512, 50)),
+        channels: Sequence[int] = (32, 32, 32, 32, 32),
+        power: float = 1.0,
+    ):
+        super().__init__()
+        if len(channels) < 2:
+            raise UsageError(f"{len(channels)} channels", type(self).__name__, "give at least two layers")
+        self.resolutions, self.channels, self.power = resolutions, channels, power
+        self.discriminators = nn.ModuleList(ResolutionNet(n_fft, hop, channels, power) for n_fft, hop in resolutions)
+
+    def forward(self, wav: Tensor) -> list[Judgement]:
+        return [network(wav) for network in self.discriminators]
