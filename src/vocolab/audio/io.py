@@ -1,0 +1,139 @@
+"""Reading and writing of sound files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from vocolab.errors import UsageError, VocolabError
+from vocolab.files import atomic
+
+# What libsndfile reads and speech comes in; its raw and MATLAB formats share their suffixes with files that are no sound.
+EXTENSIONS = frozenset(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc".split()
+)
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a sound file says."""
+
+    sample_rate: int  # Hz
+    samples: int  # per channel
+    channels: int
+
+
+def info(path: str | Path) -> AudioInfo:
+    """Read the header of a sound file. Raises `VocolabError` where there is none."""
+    with _open(Path(path)) as file:
+        return AudioInfo(file.samplerate, file.frames, file.channels)
+
+
+def read(path: str | Path, sample_rate: int | None = None) -> tuple[Tensor, int]:
+    """Read a sound file as mono float32 (T,) and its rate in Hz, resampled to `sample_rate` where one is given.
+
+    Channels are averaged. Raises `VocolabError` where the file is missing, not sound, cut short, empty or not finite.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        promised, rate, kind = file.frames, file.samplerate, file.format
+        try:
+            samples = file.read(dtype="float32", always_2d=True)  # (T, channels)
+        except soundfile.LibsndfileError as error:
+            raise VocolabError(f"damaged sound file ({error})", path, "replace the file") from error
+        cut = _promised_by_header(file) > promised
+    # An MP3 header only estimates its length; every other format states it.
+    if cut or (len(samples) < promised and not kind.startswith("MP")):
+        raise VocolabError(f"sound file cut short ({len(samples)} samples left)", path, "replace the file")
+    if len(samples) == 0:
+        raise VocolabError("sound file without samples", path, "remove or replace the file")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise VocolabError("sound file with samples that are not finite", path, "replace the file")
+    wav = torch.from_numpy(np.ascontiguousarray(mono))
+    return (wav, rate) if sample_rate is None else (resample(wav, rate, sample_rate), sample_rate)
+
+
+def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Resample wav (T,) between rates in Hz (soxr, high quality); the same tensor where the rates agree."""
+    if from_rate == to_rate:
+        return wav
+    samples = soxr.resample(wav.detach().cpu().float().numpy(), from_rate, to_rate)
+    return torch.from_numpy(np.ascontiguousarray(samples)).to(wav.device)
+
+
+def write(path: str | Path, wav: Tensor, sample_rate: int, overwrite: bool = False) -> None:
+    """Write wav (T,) as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the file is whole or absent.
+
+    Raises `VocolabError` where samples are not finite, `path` exists and `overwrite` is false, or the disk refuses.
+    """
+    path = Path(path)
+    formats = {"": "WAV", ".wav": "WAV", ".flac": "FLAC"}
+    if path.suffix.lower() not in formats:
+        raise UsageError(f"cannot write {path.suffix} files", path, "name the output .wav or .flac")
+    if wav.squeeze().ndim > 1:
+        raise VocolabError(f"cannot write a waveform of shape {tuple(wav.shape)}", path, "give one channel, (T,)")
+    wav = wav.detach().cpu().float().reshape(-1)
+    if not torch.isfinite(wav).all():
+        raise VocolabError("waveform with samples that are not finite", path, "check the model that made it")
+    pcm = (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+    # Encoded in memory: libsndfile reports a full disk as success, Python's own write does not.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, pcm, sample_rate, format=formats[path.suffix.lower()], subtype="PCM_16")
+    with atomic(path, overwrite) as temporary:
+        temporary.write_bytes(encoded.getvalue())
+
+
+def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Sound files: each path itself where it is a file, all under it, sorted, where it is a folder.
+
+    Raises `VocolabError` where a path does not exist or a folder holds no sound.
+    """
+    found: list[Path] = []
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(path)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if is_sound(p.relative_to(path)) and p.is_file())
+            if not inside:
+                raise VocolabError("no sound files in folder", path, f"looked for {' '.join(sorted(EXTENSIONS))}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise VocolabError("no such file", path, "check the path")
+    return found
+
+
+def is_sound(path: Path) -> bool:
+    """Whether the name is that of a sound file: a known suffix, nothing hidden."""
+    return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if path.is_dir():
+        raise VocolabError("a folder, not a sound file", path, "name a file in it")
+    if not path.exists():
+        raise VocolabError("no such file", path, "check the path")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise VocolabError(f"not a readable sound file ({error.error_string})", path, "replace or remove the file") from error
+    except (OSError, TypeError, RuntimeError) as error:  # TypeError: a suffix of headerless formats such as .raw
+        raise VocolabError(f"not a readable sound file ({error})", path, "replace or remove the file") from error
+
+
+def _promised_by_header(file: soundfile.SoundFile) -> int:
+    """Frames a WAV header states where libsndfile found fewer, else 0. Headers of streams, which could not know their length, state none."""
+    stated = re.search(r"^\s*data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if stated is None or int(stated[1]) >= 0x7FFFF000 or int(stated[1]) <= int(stated[2]):
+        return 0
+    return file.frames + 1
