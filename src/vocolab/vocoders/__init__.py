@@ -9,7 +9,9 @@ from vocolab.vocoders.discriminators import (
     MultiResolutionSTFTDiscriminator,
     MultiScaleDiscriminator,
 )
+from vocolab.vocoders.hifigan import HiFiGAN
 from vocolab.vocoders.losses import (
+    MelLoss,
     MultiResolutionSTFTLoss,
     WaveLoss,
     adversarial_loss,
@@ -23,7 +25,9 @@ from vocolab.vocoders.vocos import Vocos
 __all__ = [
     "Discriminator",
     "Ensemble",
+    "HiFiGAN",
     "Judgement",
+    "MelLoss",
     "MultiPeriodDiscriminator",
     "MultiResolutionSTFTDiscriminator",
     "MultiResolutionSTFTLoss",

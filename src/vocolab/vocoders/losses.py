@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab.audio import LogMel
 from vocolab.vocoders.discriminators import Discriminator, Judgement
 from vocolab.vocoders.normed import frozen
 from vocolab.vocoders.stft import spectrogram
@@ -22,6 +23,30 @@ class WaveLoss(nn.Module, ABC):
     @abstractmethod
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """The unweighted loss, a scalar, of fake and real (B, T)."""
+
+
+class MelLoss(WaveLoss):
+    """L1 between log-mel spectrograms (HiFi-GAN equation 3; its λ_mel is the weight)."""
+
+    def __init__(
+        self,
+        weight: float = 45.0,
+        sample_rate: int = 16000,
+        n_fft: int = 1024,
+        hop: int = 320,
+        n_mels: int = 80,
+        fmin: float = 0.0,
+        fmax: float | None = 8000.0,
+    ):
+        super().__init__()
+        self.weight, self.sample_rate, self.n_fft, self.hop = weight, sample_rate, n_fft, hop
+        self.n_mels, self.fmin, self.fmax = n_mels, fmin, fmax
+        self.log_mel = LogMel(sample_rate, n_fft, hop, n_mels, fmin, fmax)
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.log_mel(real)
+        return F.l1_loss(self.log_mel(fake), target)
 
 
 class MultiResolutionSTFTLoss(WaveLoss):

@@ -1,0 +1,175 @@
+"""HiFi-GAN's generator (Kong et al. 2020, https://arxiv.org/abs/2010.05646), under the official parameter names.
+
+With `projection` it is kNN-VC's (Baas et al. 2023): a linear layer narrows wide encoder features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vocolab.errors import UsageError
+from vocolab.vocoders.base import Vocoder
+from vocolab.vocoders.normed import WNConv1d, WNConvTranspose1d, fold
+
+SLOPE = 0.1  # of every LeakyReLU but the last
+LAST_SLOPE = 0.01  # the official code leaves torch's default before conv_post; trained weights rely on it
+
+
+def _same(channels: int, kernel: int, dilation: int) -> WNConv1d:
+    conv = WNConv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+    conv.fill_normal(0.01)
+    return conv
+
+
+class ResBlock1(nn.Module):
+    """Each dilated convolution is followed by one of dilation 1, with a residual around the pair (V1 and V2)."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]):
+        super().__init__()
+        self.convs1 = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(_same(channels, kernel, 1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        for first, second in zip(self.convs1, self.convs2, strict=True):
+            x = x + second(F.leaky_relu(first(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+    @staticmethod
+    def reach(kernel: int, dilations: Sequence[int]) -> int:
+        """Samples on each side that decide an output sample."""
+        return sum((kernel - 1) // 2 * (dilation + 1) for dilation in dilations)
+
+
+class ResBlock2(nn.Module):
+    """A residual around every dilated convolution (V3)."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]):
+        super().__init__()
+        self.convs = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        for conv in self.convs:
+            x = x + conv(F.leaky_relu(x, SLOPE))
+        return x
+
+    @staticmethod
+    def reach(kernel: int, dilations: Sequence[int]) -> int:
+        """Samples on each side that decide an output sample."""
+        return sum((kernel - 1) // 2 * dilation for dilation in dilations)
+
+
+class HiFiGAN(Vocoder):
+    """Transposed convolutions, each followed by parallel residual blocks whose outputs are averaged.
+
+    The defaults are V1 for WavLM features at 50 frames/s, 16 kHz. `projection=None` feeds the features to `conv_pre`
+    directly: the original HiFi-GAN on mels. `resblock` is 1 (V1, V2) or 2 (V3). `hop`, where given, must be the product
+    of the rates. Raises `UsageError` for sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1024,
+        projection: int | None = 512,
+        channels: int = 512,
+        upsample_rates: Sequence[int] = (10, 8, 2, 2),
+        upsample_kernels: Sequence[int] = (20, 16, 4, 4),
+        resblock: int = 1,
+        resblock_kernels: Sequence[int] = (3, 7, 11),
+        resblock_dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+        sample_rate: int = 16000,
+        hop: int | None = None,
+    ):
+        super().__init__()
+        self.in_channels, self.projection, self.channels, self.resblock = in_channels, projection, channels, resblock
+        self.upsample_rates, self.upsample_kernels = tuple(upsample_rates), tuple(upsample_kernels)
+        self.resblock_kernels = tuple(resblock_kernels)
+        self.resblock_dilations = tuple(tuple(dilations) for dilations in resblock_dilations)
+        self.sample_rate, self.hop = sample_rate, hop or math.prod(upsample_rates)
+        self._check()
+
+        block = ResBlock1 if resblock == 1 else ResBlock2
+        kinds = list(zip(self.resblock_kernels, self.resblock_dilations, strict=True))
+        widths = [channels >> i for i in range(len(self.upsample_rates) + 1)]
+        if projection is not None:
+            self.lin_pre = nn.Linear(in_channels, projection)
+        self.conv_pre = WNConv1d(projection or in_channels, channels, 7, padding=3)
+        self.ups = nn.ModuleList(
+            WNConvTranspose1d(i, o, k, u, padding=(k - u) // 2)
+            for i, o, k, u in zip(widths, widths[1:], self.upsample_kernels, self.upsample_rates, strict=False)
+        )
+        self.resblocks = nn.ModuleList(block(width, *kind) for width in widths[1:] for kind in kinds)
+        self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3)
+        for conv in (*self.ups, self.conv_post):
+            conv.fill_normal(0.01)
+        self.context = self._context(max(block.reach(*kind) for kind in kinds))
+
+    def forward(self, feats: Tensor) -> Tensor:
+        if self.projection is not None:
+            feats = self.lin_pre(feats)
+        x = self.conv_pre(feats.transpose(1, 2))  # (B, C, L)
+        many = len(self.resblock_kernels)
+        for stage, up in enumerate(self.ups):
+            x = up(F.leaky_relu(x, SLOPE))
+            x = sum(block(x) for block in self.resblocks[many * stage : many * (stage + 1)]) / many
+        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE))).squeeze(1)  # (B, L·hop)
+
+    def fold(self) -> HiFiGAN:
+        fold(self)
+        return self
+
+    def remove_weight_norm(self) -> HiFiGAN:
+        """`fold` under its official name."""
+        return self.fold()
+
+    def _check(self) -> None:
+        """Raise `UsageError` where the sizes do not fit together."""
+        rates, kernels = self.upsample_rates, self.upsample_kernels
+        if len(rates) != len(kernels):
+            raise UsageError(
+                f"{len(rates)} upsample_rates, {len(kernels)} upsample_kernels", "HiFiGAN", "give one a stage"
+            )
+        for rate, kernel in zip(rates, kernels, strict=True):
+            if kernel < rate or (kernel - rate) % 2:
+                raise UsageError(
+                    f"upsample kernel {kernel} does not fit rate {rate}", "HiFiGAN", f"take {rate} plus an even number"
+                )
+        if self.hop != math.prod(rates):
+            raise UsageError(
+                f"upsample_rates {list(rates)} multiply to {math.prod(rates)}",
+                f"HiFiGAN with hop {self.hop}",
+                "their product must be the hop",
+            )
+        if self.channels % 2 ** len(rates):
+            raise UsageError(
+                f"channels {self.channels}", "HiFiGAN", f"take a multiple of {2 ** len(rates)}: every stage halves them"
+            )
+        if self.resblock not in (1, 2):
+            raise UsageError(f"resblock {self.resblock}", "HiFiGAN", "take 1 (V1, V2) or 2 (V3)")
+        if len(self.resblock_kernels) != len(self.resblock_dilations):
+            raise UsageError(
+                f"{len(self.resblock_kernels)} resblock_kernels, {len(self.resblock_dilations)} resblock_dilations",
+                "HiFiGAN",
+                "give one list of dilations a kernel",
+            )
+        if any(kernel % 2 == 0 for kernel in self.resblock_kernels):
+            raise UsageError(f"resblock_kernels {list(self.resblock_kernels)}", "HiFiGAN", "take odd ones")
+
+    def _context(self, reach: int) -> int:
+        """Frames each side that decide a sample; `reach` is that of the widest residual block, in its own samples.
+
+        Walks back from the samples of frame 0 to the frames they need: `first` and `last`, at each stage's rate.
+        """
+        first, last = -3, self.hop - 1 + 3  # conv_post
+        for rate, kernel in zip(reversed(self.upsample_rates), reversed(self.upsample_kernels), strict=True):
+            pad = (kernel - rate) // 2
+            # Output o of a transposed convolution takes inputs i with i·rate - pad <= o <= i·rate - pad + kernel - 1.
+            first = -((kernel - 1 - pad - (first - reach)) // rate)
+            last = (last + reach + pad) // rate
+        return max(3 - first, last + 3)  # conv_pre
