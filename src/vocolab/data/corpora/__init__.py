@@ -1,0 +1,8 @@
+"""Where speech comes from."""
+
+from vocolab.data.corpora.base import Corpus, Utterance
+from vocolab.data.corpora.builtin import BuiltinSpeech
+from vocolab.data.corpora.folder import Folder
+from vocolab.data.corpora.librispeech import LibriSpeech
+
+__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "Utterance"]

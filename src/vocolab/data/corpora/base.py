@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from vocolab.parts import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,10 @@ class Corpus(ABC):
 
         Raises `VocolabError` where nothing is found, naming the folder and the remedy.
         """
+
+    def spec(self) -> dict[str, Any]:
+        """The description of this corpus as far as it decides the utterances, its root made absolute."""
+        spec = describe(self)
+        if spec["init_args"].get("root") is not None:
+            spec["init_args"]["root"] = str(Path(spec["init_args"]["root"]).expanduser().resolve())
+        return spec

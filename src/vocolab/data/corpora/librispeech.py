@@ -1,0 +1,91 @@
+"""LibriSpeech and whatever is laid out like it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vocolab.data.corpora.base import Corpus, Utterance
+from vocolab.data.corpora.download import fetch, unpack
+from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, in_order
+from vocolab.errors import UsageError, VocolabError
+
+MD5 = {
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+}
+
+
+class LibriSpeech(Corpus):
+    """`SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac` (or wav, opus, ...) with `SPEAKER-CHAPTER.trans.txt`,
+    under `root` or `root/LibriSpeech` (Panayotov et al., 2015; openslr.org/12).
+
+    With `download`, subsets that are missing are fetched from `url`; otherwise nothing is.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train: Sequence[str] = ("train-clean-100",),
+        val: Sequence[str] = ("dev-clean",),
+        test: Sequence[str] = (),
+        download: bool = False,
+        url: str = "https://www.openslr.org/resources/12",
+    ):
+        self.root, self.download, self.url = root, download, url
+        self.train, self.val, self.test = list(train), list(val), list(test)
+
+    def splits(self) -> dict[str, list[Utterance]]:
+        root = Path(self.root).expanduser()
+        subsets = {"train": self.train, "val": self.val, "test": self.test}
+        named = [name for names in subsets.values() for name in names]
+        if len(set(named)) < len(named):
+            raise UsageError("a subset is named twice", ", ".join(named), "name each in one split only")
+        found = {split: [u for name in names for u in self._subset(root, name)] for split, names in subsets.items()}
+        return {split: in_order(utterances) for split, utterances in found.items() if utterances}
+
+    def spec(self) -> dict[str, Any]:
+        spec = super().spec()
+        for name in ("download", "url"):  # where files come from decides nothing
+            del spec["init_args"][name]
+        return spec
+
+    def _subset(self, root: Path, name: str) -> list[Utterance]:
+        folder = self._find(root, name)
+        if folder is None and self.download:
+            self._download(root, name)
+            folder = self._find(root, name)
+        if folder is None:
+            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
+            raise VocolabError(f"no {name} in the corpus", root, remedy)
+        transcripts = Transcripts()
+        sources = [s for s in audio_files(folder) if s.count("/") == 2]
+        if not sources:
+            raise VocolabError("no SPEAKER/CHAPTER/*.flac", folder, "set --data.corpus.root to a LibriSpeech layout")
+        return [_utterance(folder / source, f"{name}/{source}", transcripts) for source in sources]
+
+    def _find(self, root: Path, name: str) -> Path | None:
+        return next((f for f in (root / name, root / "LibriSpeech" / name) if f.is_dir()), None)
+
+    def _download(self, root: Path, name: str) -> None:
+        if name not in MD5:
+            raise UsageError(f"no such LibriSpeech subset {name!r}", "", "choose from " + " ".join(MD5))
+        archive = root / f"{name}.tar.gz"
+        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, MD5[name])
+        unpack(archive, f"LibriSpeech/{name}", root / "LibriSpeech" / name)
+        archive.unlink()
+
+
+def _utterance(path: Path, source: str, transcripts: Transcripts) -> Utterance:
+    _, speaker, chapter, name = PurePosixPath(source).parts
+    stem = PurePosixPath(name).stem
+    proper = stem.startswith(f"{speaker}-{chapter}-") and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", stem)
+    key = stem if proper else clean_key(f"{speaker}/{chapter}/{name}")
+    return Utterance(key, path, source, speaker, chapter, transcripts.of(path), "en")

@@ -1,0 +1,115 @@
+"""What corpora share: finding audio files, naming them, reading their transcripts, holding some of them out."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from vocolab.audio.io import EXTENSIONS
+from vocolab.data.corpora.base import Utterance
+from vocolab.errors import UsageError
+
+
+def audio_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:
+    """Paths of the audio files under `root`, relative to it, with forward slashes, sorted; without hidden ones."""
+    wanted = tuple("." + e.lower().lstrip(".") for e in extensions)
+    found, seen = [], set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(os.path.join(folder, f)) not in seen]
+        relative = Path(folder).relative_to(root)
+        found += [(relative / f).as_posix() for f in files if f[0] != "." and f.lower().endswith(wanted)]
+    return sorted(found)
+
+
+def clean_key(path: str) -> str:
+    """The key of a relative path, from the path alone: `a/b.wav` -> `a-b`; a hash stands for what a key cannot say."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    if all(re.fullmatch(r"\w+", part, re.ASCII) for part in parts) and len("-".join(parts)) <= 60:
+        return "-".join(parts)
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', '-'.join(parts)).strip('-')[-60:]}-{digest(path)[:10]}".lstrip("-")
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def in_order(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Sorted by key; where two share a key (`x.wav` beside `x.flac`), each gets a hash of its path."""
+    utterances = list(utterances)
+    count = Counter(u.key for u in utterances)
+    unique = [
+        u if count[u.key] == 1 else dataclasses.replace(u, key=f"{u.key}-{digest(u.source)[:10]}") for u in utterances
+    ]
+    return sorted(unique, key=lambda u: (u.key, u.source))
+
+
+class Transcripts:
+    """Texts beside audio files: `STEM.txt`, else a line `STEM text` in a `*.trans.txt` of the same folder."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._lines: dict[str, str] = {}
+
+    def of(self, path: Path) -> str | None:
+        own = path.with_suffix(".txt")
+        if own.is_file():
+            return " ".join(own.read_text(encoding="utf-8-sig", errors="replace").split())
+        if path.parent != self._folder:  # files come sorted, so a folder's lines are read once
+            self._folder, self._lines = path.parent, _lines(path.parent)
+        return self._lines.get(path.stem)
+
+
+def _lines(folder: Path) -> dict[str, str]:
+    lines = {}
+    for file in sorted(folder.glob("*.trans.txt")):
+        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+            stem, _, text = line.strip().partition(" ")
+            lines[stem] = text.strip()
+    return lines
+
+
+def held_out(utterances: Sequence[Utterance], patterns: Sequence[str], option: str) -> set[str]:
+    """Sources of the utterances whose key, source or stem matches one of `patterns` (shell style: `*-10-0003`).
+
+    Raises `UsageError` for a pattern that matches nothing: a misspelt name must not end in training on it.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        names = ((u, (u.key, u.source, PurePosixPath(u.source).stem)) for u in utterances)
+        matches = {u.source for u, own in names if any(fnmatch.fnmatchcase(name, pattern) for name in own)}
+        if not matches:
+            raise UsageError(f"{option}: no utterance matches {pattern!r}", "", "name a key or path, * for any letters")
+        chosen |= matches
+    return chosen
+
+
+def split_off(
+    utterances: Sequence[Utterance], val: float | Sequence[str], test: float | Sequence[str]
+) -> dict[str, list[Utterance]]:
+    """Divide into train, val and test, each of the last two a list of patterns, or a fraction chosen by the hash of the path.
+
+    What both claim goes to test. A fraction above 0 holds out at least one utterance, but never all.
+    """
+    sources = {"val": set(), "test": set()}
+    for split, share in (("test", test), ("val", val)):
+        if not isinstance(share, (int, float)):
+            sources[split] = held_out(utterances, share, split)
+            continue
+        if not 0 <= share < 1:
+            raise UsageError(
+                f"{split}: {share} is no fraction", "", "give at least 0 and less than 1, or a list of names"
+            )
+        left = [u.source for u in utterances if u.source not in sources["test"]]
+        count = min(max(1, round(share * len(utterances))), len(left) - 1) if share else 0
+        sources[split] = set(sorted(left, key=digest)[: max(count, 0)])
+    chosen: dict[str, list[Utterance]] = {"train": [], "val": [], "test": []}
+    for u in utterances:
+        chosen["test" if u.source in sources["test"] else "val" if u.source in sources["val"] else "train"].append(u)
+    return {split: in_order(us) for split, us in chosen.items() if us}
