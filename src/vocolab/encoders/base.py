@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from vocolab.errors import VocolabError
 
 
 class Encoder(nn.Module, ABC):
     """Waveform (B, T) at `sample_rate` Hz -> features (B, L, dim), one frame every `hop` samples.
 
     Constructing an encoder is cheap: at most a small configuration file is read, so that a recipe whose shards exist never loads weights.
-    `load` reads the weights of the layers asked for; `forward` calls it when needed.
+    `load` reads the weights of the layers asked for; `forward` calls it when needed. Weights are frozen.
     """
 
     sample_rate: int
@@ -21,6 +24,13 @@ class Encoder(nn.Module, ABC):
     dim: int
     layer: int | None = None  # the layer `forward` returns unless told otherwise; None where there are no layers
     min_samples: int = 400  # shorter input has no frame
+    chunk_seconds: float = 60.0  # `encode_long` cuts what is longer
+    context_seconds: float = 2.0  # and gives each piece this much more on both sides
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Weights come late: they go where the encoder was sent before.
+        self.register_buffer("placement", torch.empty(0), persistent=False)
 
     @abstractmethod
     def load(self, layers: Sequence[int] | None = None) -> Encoder:
@@ -50,3 +60,48 @@ class Encoder(nn.Module, ABC):
     def fingerprint(self) -> dict[str, Any]:
         """What decides the numbers beyond the constructor arguments: by default nothing; `{"weights": sha256}` where there are weights."""
         return {}
+
+    def encode_long(self, wav: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
+        """Features (L, dim) of each layer of one recording wav (T,) of any length, in memory bounded by `chunk_seconds`.
+
+        Up to `chunk_seconds` this is `layers`. Beyond, equal pieces are encoded with `context_seconds` on both sides: the number of frames
+        and their places are those of the whole, but attention sees no farther than the piece, so their values are near, not equal.
+        """
+        pieces: list[list[Tensor]] = []
+        for start, first, last, stop in self._pieces(self.frames(wav.shape[-1])):
+            samples = wav[start * self.hop : (stop - 1) * self.hop + self._frame_samples()]
+            pieces.append([feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)])
+        return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
+
+    def _frame_samples(self) -> int:
+        """Samples from a frame's first to the last that it needs in order to exist."""
+        return self.min_samples
+
+    def _pieces(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
+        """(start, first, last, stop) in frames: a piece reads [start, stop) and keeps [first, last)."""
+        longest, context = (max(1, int(s * self.sample_rate / self.hop)) for s in (self.chunk_seconds, self.context_seconds))
+        count = max(1, -(-frames // longest))
+        edges = [frames * i // count for i in range(count + 1)]
+        for first, last in zip(edges[:-1], edges[1:], strict=True):
+            yield max(0, first - context), first, last, min(frames, last + context)
+
+    def _check(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
+        """Lengths (B,) on wav's device. Raises `VocolabError` where wav is not (B, T) or a row is too short for a frame."""
+        if wav.ndim != 2:
+            raise VocolabError(f"waveform of shape {tuple(wav.shape)}", type(self).__name__, "give (B, T): a batch of mono rows")
+        if lengths is None:
+            lengths = torch.full((wav.shape[0],), wav.shape[1])
+        lengths = torch.as_tensor(lengths)
+        shortest = int(lengths.min()) if len(lengths) else self.min_samples
+        if shortest < self.min_samples:
+            remedy = f"give at least {self.min_samples} samples ({self.min_samples / self.sample_rate:g} s)"
+            raise VocolabError(f"{shortest} samples are too short to encode", type(self).__name__, remedy)
+        return lengths.to(wav.device)
+
+    def _layers_or_default(self, layers: Sequence[int] | None, depth: int) -> list[int]:
+        """The layers asked for. Raises `VocolabError` where one is deeper than the model."""
+        layers = [self.layer] if layers is None else list(layers)
+        for layer in layers:
+            if not isinstance(layer, int) or not 0 <= layer <= depth:
+                raise VocolabError(f"layer {layer}", type(self).__name__, f"the checkpoint has layers 0 to {depth}")
+        return layers
