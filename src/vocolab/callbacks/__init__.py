@@ -1,0 +1,8 @@
+"""What happens around an update: checkpoints, averages, samples, times."""
+
+from vocolab.callbacks.checkpoint import Checkpoint
+from vocolab.callbacks.ema import EMA
+from vocolab.callbacks.samples import Samples
+from vocolab.callbacks.timing import Timing
+
+__all__ = ["EMA", "Checkpoint", "Samples", "Timing"]

@@ -1,0 +1,136 @@
+"""Checkpoints of a run: the last step however it ends, the best by validation, and a trail at fixed intervals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer, callbacks
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from vocolab.errors import VocolabError
+from vocolab.files import atomic
+
+
+class Checkpoint(callbacks.Checkpoint):
+    """Write `last.ckpt`, `best.ckpt` and `step=%08d.ckpt` into RUN/checkpoints.
+
+    `last.ckpt` is written every `every_n_train_steps` updates, at the end, and when the run is stopped by `max_time`, Ctrl-C or SIGTERM:
+    the signals wait for the update under way, so the file is always a whole step. Lightning's own callback skips the last step once
+    any checkpoint was saved, and knows no fixed names.
+    """
+
+    def __init__(
+        self,
+        every_n_train_steps: int = 5000,
+        keep: int = 3,
+        monitor: str | None = "val/mel_l1",
+        mode: str = "min",
+        dirpath: Path | None = None,
+    ):
+        """`keep`: how many of the newest `step=…` files stay (0 none, -1 all). `monitor`: what `best.ckpt` is chosen by; None: no best."""
+        super().__init__()
+        if every_n_train_steps < 1:
+            raise VocolabError(f"every_n_train_steps is {every_n_train_steps}", "checkpoint", "give a number of updates above 0")
+        if mode not in ("min", "max"):
+            raise VocolabError(f"mode is {mode!r}", "checkpoint", "give min or max")
+        self.every_n_train_steps, self.keep, self.monitor, self.mode, self.dirpath = every_n_train_steps, keep, monitor, mode, dirpath
+        self.best: float | None = None
+        self._saved_step = -1
+        self._signal = 0
+        self._handlers: dict[int, Any] = {}
+
+    def folder(self, trainer: Trainer) -> Path:
+        return Path(self.dirpath or Path(trainer.default_root_dir) / "checkpoints")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        if threading.current_thread() is not threading.main_thread():
+            return  # a notebook's worker thread cannot install handlers
+
+        def stop(signum: int, _: Any) -> None:
+            if self._signal and signum == signal.SIGINT:
+                raise KeyboardInterrupt  # asked twice
+            self._signal = signum
+            # Lightning ends the loop on every rank at the same batch when rank 0 carries this flag; its own SIGTERM handler adds a
+            # broadcast that deadlocks when several ranks are signalled.
+            if trainer.is_global_zero:
+                trainer._signal_connector.received_sigterm = True
+
+        self._handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        self._handlers = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step % self.every_n_train_steps == 0 and trainer.global_step != self._saved_step:
+            self._save_last(trainer)
+            if self.keep and trainer.is_global_zero:
+                self._keep_step(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        score = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        if score is None or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = float(score)
+        if self.best is None or (score < self.best if self.mode == "min" else score > self.best):
+            self.best = score
+            self._save(trainer, "best")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step != self._saved_step:
+            self._save_last(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException):
+            self.on_train_end(trainer, pl_module)
+            exception.code = 128 + (self._signal or signal.SIGTERM)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._save(trainer, "last")
+        self._saved_step = trainer.global_step
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        """All ranks call this; rank 0 renames the finished file."""
+        path = self.folder(trainer) / f"{name}.ckpt"
+        temporary = path.with_name(f".{name}.ckpt.tmp")
+        try:
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            _remove(temporary)
+            if isinstance(error, RuntimeError) and "write" not in str(error):  # what torch.save raises when the disk is full
+                raise
+            raise VocolabError(f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last") from error
+
+    def _keep_step(self, trainer: Trainer) -> None:
+        folder = self.folder(trainer)
+        path = folder / f"step={trainer.global_step:08d}.ckpt"
+        with atomic(path) as temporary:
+            try:
+                os.link(folder / "last.ckpt", temporary)  # no second copy on the disk
+            except OSError:
+                shutil.copyfile(folder / "last.ckpt", temporary)
+        if self.keep > 0:
+            for old in sorted(folder.glob("step=*.ckpt"))[: -self.keep]:
+                old.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():  # DeepSpeed writes a folder
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

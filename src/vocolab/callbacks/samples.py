@@ -1,0 +1,58 @@
+"""Something to hear and to see from every validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from vocolab.audio import log_mel, write
+from vocolab.data.batches import SpeechBatch
+from vocolab.pictures import mel_figure
+
+
+class Samples(Callback):
+    """Write the first `count` utterances of each validation, vocoded, with a picture of their mels beside the original's, into
+    RUN/samples/step=%08d, and hand them to TensorBoard and W&B where those log."""
+
+    def __init__(self, count: int = 5):
+        self.count = count
+        self._taken = 0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._taken = 0
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor, batch: SpeechBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        for row in range(min(self.count - self._taken, len(batch.audio))):
+            samples = int(batch.audio_lengths[row])
+            fake, real = (wav[row, :samples].float().cpu() for wav in (outputs, batch.audio))
+            self._keep(trainer, batch.keys[row], fake, real, pl_module.vocoder.sample_rate)
+            self._taken += 1
+
+    def _keep(self, trainer: Trainer, key: str, fake: Tensor, real: Tensor, sample_rate: int) -> None:
+        step = trainer.global_step
+        folder = Path(trainer.default_root_dir) / "samples" / f"step={step:08d}"
+        write(folder / f"{key}.wav", fake, sample_rate, overwrite=True)
+        mels = {"original": log_mel(real, sample_rate), "vocoded": log_mel(fake, sample_rate)}
+        figure = mel_figure(mels, folder / f"{key}.png")
+        for logger in trainer.loggers:
+            _log(logger, key, fake, sample_rate, figure, step)
+
+
+def _log(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:
+    if isinstance(logger, TensorBoardLogger):
+        from matplotlib.image import imread
+
+        logger.experiment.add_audio(key, wav[None], step, sample_rate)
+        logger.experiment.add_image(key, torch.from_numpy(imread(picture)[..., :3].copy()), step, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        logger.log_audio("audio/" + key, [wav.numpy()], step=None, sample_rate=[sample_rate])
+        logger.log_image("mel/" + key, [str(picture)])

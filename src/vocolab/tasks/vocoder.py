@@ -1,0 +1,155 @@
+"""The training of a vocoder: HiFi-GAN's recipe (Kong et al. 2020, §2.3) for any vocoder, discriminator and waveform losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vocolab.audio import LogMel
+from vocolab.data.batches import SpeechBatch
+from vocolab.errors import UsageError
+from vocolab.metrics import mel_distance
+from vocolab.parts import describe
+from vocolab.tasks.base import Task
+from vocolab.tasks.schedules import Schedule
+from vocolab.vocoders.base import Vocoder
+from vocolab.vocoders.discriminators import Discriminator
+from vocolab.vocoders.losses import MelLoss, WaveLoss, discriminator_loss, generator_losses
+
+
+def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
+    """The paper's optimizer."""
+    return torch.optim.AdamW(params, lr=2e-4, betas=(0.8, 0.99), weight_decay=0.01)
+
+
+class VocoderTask(Task):
+    """Train `vocoder` to turn features back into their speech.
+
+    Each update: the discriminator learns to tell the batch's speech from the vocoder's, then the vocoder learns to mislead it, to match
+    its feature maps and to reduce the weighted sum of `losses`. `adversarial` and `feature_matching` weigh the paper's terms. Without a
+    `discriminator`, or before update `adversarial_from`, only the `losses` count. One batch is one update, whatever the number of
+    optimizers.
+    """
+
+    automatic_optimization = False
+
+    def __init__(
+        self,
+        vocoder: Vocoder,
+        discriminator: Discriminator | None = None,
+        losses: list[WaveLoss] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
+        schedule: Schedule | None = None,
+        adversarial: float = 1.0,
+        feature_matching: float = 1.0,
+        adversarial_from: int = 0,
+        initialize_from: Path | None = None,
+    ):
+        """`initialize_from`: start from the weights of a checkpoint, ours or an official one, for fine-tuning; a resume overrides it."""
+        super().__init__(schedule)
+        self.automatic_optimization = False
+        self.vocoder = vocoder
+        self.discriminator = discriminator
+        self.losses = nn.ModuleList([MelLoss()] if losses is None else losses)
+        self.optimizer = optimizer
+        self.feature_matching, self.adversarial, self.adversarial_from = feature_matching, adversarial, adversarial_from
+        self.initialize_from = initialize_from
+        self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._refuse_what_manual_optimization_ignores()
+            if self.initialize_from is not None:
+                from vocolab.checkpoints import load_weights
+
+                load_weights(self, self.initialize_from)
+
+    def _refuse_what_manual_optimization_ignores(self) -> None:
+        if self.trainer.gradient_clip_val:
+            raise UsageError("two optimizers cannot clip", "trainer.gradient_clip_val", "leave it out for a vocoder")
+        if self.trainer.accumulate_grad_batches != 1:
+            raise UsageError("two optimizers cannot accumulate", "trainer.accumulate_grad_batches", "raise data.batches.size")
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        optimizers = [self.optimizer(self.vocoder.parameters())]
+        if self.discriminator is not None:
+            optimizers.append(self.optimizer(self.discriminator.parameters()))
+        return optimizers
+
+    def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
+        real = batch.audio  # (B, T)
+        fake = self.vocoder(batch.feats)  # (B, T)
+        adversarial = self.discriminator is not None and self.global_step >= self.adversarial_from
+        if adversarial:
+            self._step_discriminator(real, fake.detach())
+        self._step_vocoder(real, fake, adversarial)
+
+    def _step_discriminator(self, real: Tensor, fake: Tensor) -> None:
+        loss = discriminator_loss(*self.discriminator.pair(real, fake))
+        optimizer = self.trainer.optimizers[1]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        # Through the strategy, not Lightning's wrapper: the wrapper would count a second step for this batch.
+        self.trainer.strategy.optimizer_step(optimizer, lambda: None)
+        self.log("train/discriminator", loss.detach())
+
+    def _step_vocoder(self, real: Tensor, fake: Tensor, adversarial: bool) -> None:
+        terms = {_snake(type(loss).__name__): loss.weight * loss(fake, real) for loss in self.losses}
+        if adversarial:
+            misled, matched = generator_losses(self.discriminator, real, fake)
+            terms |= {"adversarial": self.adversarial * misled, "feature_matching": self.feature_matching * matched}
+        total = sum(terms.values())
+        optimizers = self.optimizers()
+        optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        self.manual_backward(total)
+        optimizer.step()
+        self.log("train/loss", total.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
+
+    def validation_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
+        return self.vocoder(batch.feats)
+
+    def _evaluate(self, batch: SpeechBatch, split: str) -> Tensor:
+        """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for the callbacks."""
+        fake = self.vocoder(batch.feats)
+        distance, frames = mel_distance(self.log_mel(fake), self.log_mel(batch.audio), batch.lengths)
+        self.log(f"{split}/mel_l1", distance, batch_size=int(frames), on_epoch=True, sync_dist=True, prog_bar=True)
+        return fake
+
+    def card(self) -> dict[str, Any]:
+        data = getattr(self.trainer, "datamodule", None)
+        return {
+            "kind": "vocoder",
+            "vocoder": describe(self.vocoder),
+            "encoder": describe(getattr(data, "encoder", None)),
+            "matching": _matching(data),
+            "sample_rate": self.vocoder.sample_rate,
+            "hop": self.vocoder.hop,
+        }
+
+
+def _matching(data: Any) -> dict[str, Any]:
+    """How features were matched in training, which is how `convert` matches unless told otherwise."""
+    prematch, layer = getattr(data, "prematch", None), getattr(getattr(data, "encoder", None), "layer", None)
+    return {
+        "topk": getattr(prematch, "topk", 4),
+        "matching_layer": getattr(prematch, "matching_layer", None) or layer,
+        "synthesis_layer": getattr(prematch, "synthesis_layer", None) or layer,
+    }
+
+
+def _snake(name: str) -> str:
+    """MelLoss -> mel_loss, as metrics are named."""
+    return "".join("_" + c.lower() if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name))
