@@ -16,7 +16,8 @@ class Folder(Corpus):
     """Every audio file under `root`.
 
     The speaker is the folder a file lies in, or the group of `speaker`, a regular expression searched in the path
-    relative to `root` (forward slashes). `val` and `test` are fractions, or lists of keys, paths or patterns. A transcript is read from `STEM.txt`, or from a line `STEM text` of a `*.trans.txt` beside the file.
+    relative to `root` (forward slashes). `val` and `test` are fractions, or lists of keys, paths or patterns.
+    A transcript is read from `STEM.txt`, or from a line `STEM text` of a `*.trans.txt` beside the file.
     """
 
     def __init__(

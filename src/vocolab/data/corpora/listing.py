@@ -93,7 +93,7 @@ def held_out(utterances: Sequence[Utterance], patterns: Sequence[str], option: s
 def split_off(
     utterances: Sequence[Utterance], val: float | Sequence[str], test: float | Sequence[str]
 ) -> dict[str, list[Utterance]]:
-    """Divide into train, val and test, each of the last two a list of patterns, or a fraction chosen by the hash of the path.
+    """Divide into train, val and test: lists of patterns, or fractions chosen by the hash of the path.
 
     What both claim goes to test. A fraction above 0 holds out at least one utterance, but never all.
     """

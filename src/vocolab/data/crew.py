@@ -1,0 +1,204 @@
+"""The processes that share a preparation's work, on this machine and on others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from vocolab.data import encode, pack, prematch, scan
+from vocolab.data.spec import Preparation
+from vocolab.data.work import Work
+from vocolab.errors import VocolabError
+
+STAGES = {encode.STAGE: encode.encode, prematch.STAGE: prematch.match, pack.STAGE: pack.pack}
+
+
+def share_of_ranks(rank: int | None, world: int | None) -> tuple[int, int]:
+    """This process's rank and how many there are: as given, else as torchrun or a SLURM step says."""
+    for of_rank, of_world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
+        if rank is None and of_rank in os.environ and of_world in os.environ:
+            rank, world = int(os.environ[of_rank]), int(os.environ[of_world])
+    return rank or 0, world or 1
+
+
+def devices(device: str, workers: int | None) -> list[str]:
+    """One device a worker process: by default all cores, or one GPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return ["cpu"] * (workers or cores())
+    if device != "cuda":
+        return [device] * (workers or 1)
+    first, count = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))), torch.cuda.device_count()
+    return [f"cuda:{(first * (workers or 1) + worker) % count}" for worker in range(workers or 1)]
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Crew:
+    """Workers that stay through all stages. One device: this process does the work; more: a process each.
+
+    On a CPU each computes with exactly one thread, so that the number of workers changes no bit of the results.
+    """
+
+    def __init__(self, preparation: Preparation, work: Work, devices: Sequence[str]):
+        self.devices = list(devices)
+        self._packed = pickle.dumps((preparation, work))
+        self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+        self._own: tuple[Preparation, Work, scan.Scan] | None = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for process, connection in self._workers:
+            connection.close()
+            process.terminate()
+        for process, _ in self._workers:
+            process.join()
+        self._workers, self._own = [], None
+
+    def run(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
+        """Do a stage for the items of these names, the i-th by worker i mod their number; yield each name when it is done."""
+        if not names:
+            return
+        if len(self.devices) == 1:
+            yield from self._run_here(stage, names)
+            return
+        if not self._workers:
+            self._workers = [self._start(device) for device in self.devices]
+        busy = {connection: process for process, connection in self._workers}
+        for worker, (_, connection) in enumerate(self._workers):
+            _send(connection, (stage, list(names[worker :: len(self.devices)])))
+        while busy:
+            for connection in wait(list(busy)):
+                message = _receive(connection, busy[connection])
+                if message is None:
+                    del busy[connection]
+                else:
+                    yield message
+
+    def _run_here(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
+        if self._own is None:  # a copy: the caller's encoder stays as it is, and its weights go when the work is done
+            preparation, work = pickle.loads(self._packed)
+            self._own = preparation, work, scan.load(work, preparation)
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1 if self.devices[0] == "cpu" else threads)
+            yield from STAGES[stage](*self._own, names, self.devices[0])
+        finally:
+            torch.set_num_threads(threads)
+
+    def _start(self, device: str) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, self._packed, device), daemon=True)
+        process.start()
+        theirs.close()
+        return process, ours
+
+
+def serve(connection: Connection, packed: bytes, device: str) -> None:
+    """The life of a worker process: stages asked for through the connection, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    try:
+        if device == "cpu":
+            torch.set_num_threads(1)
+        preparation, work = pickle.loads(packed)
+        found = scan.load(work, preparation)
+        while True:
+            stage, names = connection.recv()
+            for name in STAGES[stage](preparation, work, found, names, device):
+                connection.send(name)
+            connection.send(None)
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone, so nobody wants the work
+        return
+    except BaseException as error:
+        if os.environ.get("VOCOLAB_DEBUG"):
+            traceback.print_exc()
+        own = isinstance(error, VocolabError)
+        message = (error.what, error.where, error.remedy) if own else (f"{type(error).__name__}: {error}", "", "")
+        connection.send(("failed", *message))
+
+
+def _send(connection: Connection, message: Any) -> None:
+    try:
+        connection.send(message)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the worker has died; `_receive` says so
+
+
+def _receive(connection: Connection, process: multiprocessing.process.BaseProcess) -> Any:
+    try:
+        message = connection.recv()
+    except (EOFError, ConnectionResetError) as error:
+        process.join(10)
+        remedy = "run again to go on; with fewer --workers if memory ran out"
+        raise VocolabError(f"a worker process died (status {process.exitcode})", "", remedy) from error
+    if isinstance(message, tuple):
+        _, what, where, remedy = message
+        raise VocolabError(what, where, remedy or "run again with VOCOLAB_DEBUG=1 to see where it happened")
+    return message
+
+
+def await_others(work: Work, ready: Callable[[], bool], what: str, patience: float, poll: float = 0.2) -> None:
+    """Wait until `ready`. Raises `VocolabError` where no rank has got on for `patience` seconds."""
+    beats, since = work.beats(), time.monotonic()
+    while not ready():
+        time.sleep(poll)
+        now = work.beats()
+        if now != beats:
+            beats, since = now, time.monotonic()
+        elif time.monotonic() - since > patience:
+            waited = f"rank {work.rank} waited {patience:.0f} s for {what} and no rank got on"
+            raise VocolabError(waited, work.shards, "see what the other ranks say, and run again to go on")
+
+
+class Display:
+    """Progress on standard error: a line that changes on a terminal, else a line every tenth."""
+
+    def __init__(self, enabled: bool):
+        self.enabled, self.terminal = enabled, sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        if self.enabled:
+            print(text, file=sys.stderr, flush=True)
+
+    def track(self, label: str, steps: Iterator[Any], weights: dict[Any, float]) -> Iterator[Any]:
+        """Pass the steps on, showing how much of their weight is done and how long the rest will take."""
+        total, done, shown, start = sum(weights.values()) or 1.0, 0.0, -1.0, time.monotonic()
+        for step in steps:
+            done += weights[step]
+            yield step
+            left = (time.monotonic() - start) * (total - done) / done if done else 0
+            text = f"{label}: {100 * done / total:3.0f} %, {_clock(left)} left"
+            if self.terminal:
+                self.say_over(text)
+            elif done / total >= shown + 0.1 or done >= total:
+                shown = done / total
+                self.say(text)
+        if self.terminal and done:
+            self.say("")
+
+    def say_over(self, text: str) -> None:
+        if self.enabled:
+            print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

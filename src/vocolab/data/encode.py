@@ -1,0 +1,144 @@
+"""The first stage of a preparation: sound files to int16 audio and fp16 features, a unit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vocolab import audio
+from vocolab.data.scan import MIN_SECONDS, Scan, Unit, too_short
+from vocolab.data.spec import Preparation
+from vocolab.data.work import Work, write_json
+from vocolab.encoders.base import Encoder
+from vocolab.errors import VocolabError
+
+STAGE = "encoded"
+BATCH_SECONDS = 60.0  # of padded audio that the encoder sees at once; a longer utterance is alone
+
+
+@dataclass
+class Speech:
+    """One utterance on its way."""
+
+    position: int  # in `Scan.items`
+    pcm: np.ndarray  # (T,) int16 at the rate of the shards
+    wav: Tensor  # (T',) at the rate of the encoder
+    frames: int = 0
+    feats: list[np.ndarray] = field(default_factory=list)  # fp16 (frames, C) of the matching and the stored layer
+
+
+def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
+    """Encode the units of these numbers and leave them on disk; yield each number when it is done."""
+    encoder = preparation.encoder
+    if encoder is not None:
+        encoder = encoder.load(_layers(preparation)).to(device).eval()
+    with ThreadPoolExecutor(1 if device == "cpu" else 8) as threads:
+        for unit, futures in _read_ahead(preparation, [scan.units[name] for name in names], scan, threads):
+            read = [future.result() for future in futures]
+            speeches = [s for s in read if isinstance(s, Speech)]
+            if encoder is not None:
+                for batch in batches(speeches, encoder.sample_rate):
+                    encode_batch(encoder, batch, _layers(preparation), device)
+            skipped = [
+                {"path": scan.items[position].utterance.source, "reason": reason}
+                for position, reason in zip(unit.items, read, strict=True)
+                if isinstance(reason, str)
+            ]
+            _save(preparation, work, unit, speeches, skipped)
+            yield unit.number
+
+
+def _layers(preparation: Preparation) -> list[int] | None:
+    """The distinct layers to compute; None where the encoder has none."""
+    layers = list(dict.fromkeys(layer for layer in preparation.layers if layer is not None))
+    return layers or None
+
+
+def _read_ahead(
+    preparation: Preparation, units: Iterable[Unit], scan: Scan, threads: ThreadPoolExecutor
+) -> Iterator[tuple[Unit, list[Future]]]:
+    """Each unit with its utterances, the next unit's files being read meanwhile."""
+    waiting: list[tuple[Unit, list[Future]]] = []
+    for unit in units:
+        paths = [(position, scan.items[position].utterance.path) for position in unit.items]
+        waiting.append((unit, [threads.submit(read, preparation, *path) for path in paths]))
+        if len(waiting) == 2:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
+    """One utterance, or the reason why it is of no use. Audio beyond the last whole frame is cut off."""
+    try:
+        original, rate = audio.read(path)
+    except VocolabError as error:
+        return error.what
+    if len(original) / rate < MIN_SECONDS:
+        return too_short(len(original) / rate)
+    pcm = to_int16(audio.resample(original, rate, preparation.rate))
+    encoder = preparation.encoder
+    if encoder is None:
+        return Speech(position, pcm, original, frames=len(pcm))
+    wav = audio.resample(original, rate, encoder.sample_rate)
+    frames = len(wav) // encoder.hop
+    if frames == 0 or len(wav) < encoder.min_samples:
+        return too_short(len(wav) / encoder.sample_rate)
+    length = frames * preparation.hop  # resampling to two rates may round apart by a sample
+    return Speech(position, np.pad(pcm[:length], (0, max(0, length - len(pcm)))), wav, frames)
+
+
+def to_int16(wav: Tensor) -> np.ndarray:
+    """wav (T,) in [-1, 1] as int16; 16-bit sources come out as they were."""
+    return (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+
+
+def batches(speeches: list[Speech], sample_rate: int) -> Iterator[list[Speech]]:
+    """Group by length, longest first, so that little is padding. Depends on nothing but the lengths and their order."""
+    batch: list[Speech] = []
+    for speech in sorted(speeches, key=lambda s: (-len(s.wav), s.position)):
+        longest = len(batch[0].wav) if batch else 0
+        if batch and (len(batch) + 1) * longest > BATCH_SECONDS * sample_rate:
+            yield batch
+            batch = []
+        batch.append(speech)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None, device: str) -> None:
+    """Fill in the features, frame i standing for samples [hop·i, hop·(i+1))."""
+    lengths = torch.tensor([len(s.wav) + encoder.alignment_padding(len(s.wav)) for s in batch])
+    wav = torch.stack([F.pad(s.wav, (0, int(lengths.max()) - len(s.wav))) for s in batch])  # (B, T)
+    if len(batch) == 1 and len(batch[0].wav) > BATCH_SECONDS * encoder.sample_rate:
+        outputs = [out[None] for out in encoder.encode_long(wav[0].to(device), layers)]
+    else:
+        outputs = encoder.layers(wav.to(device), lengths.to(device), layers)
+    outputs = [out.half().cpu().numpy() for out in outputs]  # (B, L, C) each
+    for row, speech in enumerate(batch):
+        speech.feats = [out[row, : speech.frames] for out in outputs]  # (frames, C) each
+        for feats in speech.feats:
+            if len(feats) < speech.frames:
+                what = f"{len(feats)} frames of {len(speech.wav)} samples, expected {speech.frames}"
+                raise VocolabError(what, type(encoder).__name__, "correct its alignment_padding")
+
+
+def _save(preparation: Preparation, work: Work, unit: Unit, speeches: list[Speech], skipped: list[dict]) -> None:
+    matching, stored = preparation.layers
+    with work.finish(STAGE, unit.number) as folder:
+        if speeches:
+            np.save(folder / "audio.npy", np.concatenate([s.pcm for s in speeches]))
+        if speeches and preparation.encoder is not None:
+            layers = _layers(preparation) or [None]
+            names = {"feats": stored} if matching == stored else {"feats": stored, "match": matching}
+            for name, layer in names.items():
+                np.save(folder / f"{name}.npy", np.concatenate([s.feats[layers.index(layer)] for s in speeches]))
+        kept = [[s.position, len(s.pcm), s.frames] for s in speeches]
+        write_json(folder / "item.json", {"kept": kept, "skipped": skipped})

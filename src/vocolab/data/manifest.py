@@ -1,0 +1,66 @@
+"""`SHARDS/manifest.json`: what the shards hold, and whether they still hold it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from vocolab.data.spec import FORMAT, check_spec
+from vocolab.errors import VocolabError
+from vocolab.files import atomic
+
+NAME = "manifest.json"
+
+
+def read_manifest(shards: Path) -> dict[str, Any]:
+    """The manifest of finished shards. Raises `VocolabError` where there is none or it is damaged."""
+    path = Path(shards) / NAME
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            remedy = "remove the folder and run vocolab prepare"
+            raise VocolabError(f"shards of format {manifest['format']}, expected {FORMAT}", shards, remedy)
+    except FileNotFoundError as error:
+        raise VocolabError("no finished shards", shards, "run vocolab prepare") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise VocolabError(f"damaged manifest ({error})", path, "remove the folder and run vocolab prepare") from error
+    return manifest
+
+
+def write_manifest(shards: Path, manifest: dict[str, Any]) -> None:
+    with atomic(Path(shards) / NAME) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The manifest of `shards`, once its spec agrees with `spec` and every file has its full length.
+
+    Raises `VocolabError` naming the keys that differ, or the shard that is missing or truncated and the remedy.
+    """
+    shards = Path(shards)
+    manifest = read_manifest(shards)
+    if spec is not None:
+        check_spec(manifest["spec"], spec, shards)
+    for entry in manifest["shards"]:
+        path = shards / entry["name"]
+        remedy = "remove the folder and run vocolab prepare, or copy it again"
+        if not path.is_file():
+            raise VocolabError("shard is missing", path, remedy)
+        if path.stat().st_size != entry["bytes"]:
+            size = path.stat().st_size
+            raise VocolabError(f"truncated shard ({size:,} of {entry['bytes']:,} bytes)", path, remedy)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that take part in the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("vocolab", "torch", "numpy", "soundfile", "soxr", "transformers", "webdataset"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,190 @@
+"""The third stage of a preparation: units into shards, tar by tar."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vocolab.data import encode, prematch
+from vocolab.data.index import ROW
+from vocolab.data.scan import Item, Scan
+from vocolab.data.spec import Preparation
+from vocolab.data.work import Work, write_json
+from vocolab.matching import average
+
+STAGE = "packed"
+GROUP = 8  # utterances of one speaker that lie side by side
+_KEPT = np.dtype([(n, "<i8") for n in ("item", "unit", "audio_at", "frame_at", "samples", "frames")])
+
+
+@dataclass
+class Layout:
+    """Which sample goes into which shard."""
+
+    kept: np.ndarray  # (n,) of _KEPT: every utterance that was encoded, and where in its unit
+    shards: dict[str, np.ndarray]  # name without `.tar` -> rows of `kept`, in order
+    speakers: dict[str, list[str]]  # split -> names, sorted
+
+
+def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
+    """A pure function of what was encoded: the same in every process and after every restart."""
+    kept = np.array(list(_kept(work, scan)), dtype=_KEPT)
+    rows: dict[str, dict[str, list[int]]] = {}
+    for row, position in enumerate(kept["item"]):
+        item = scan.items[position]
+        rows.setdefault(item.split, {}).setdefault(item.utterance.speaker, []).append(row)
+    shards = {}
+    for split, by_speaker in sorted(rows.items()):
+        generator = np.random.default_rng([preparation.seed, zlib.crc32(split.encode())])
+        groups = [
+            group
+            for speaker in sorted(by_speaker)
+            for group in _cut(generator.permutation(sorted(by_speaker[speaker], key=lambda r: kept["item"][r])))
+        ]
+        order = np.concatenate([groups[i] for i in generator.permutation(len(groups))])
+        shard = _sizes(preparation, kept[order]).cumsum() // (preparation.shard_mb * 1e6)
+        _, shard = np.unique(shard, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
+        for number in range(shard[-1] + 1):
+            shards[f"{split}/shard-{number:06d}"] = order[shard == number]
+    return Layout(kept, shards, {split: sorted(names) for split, names in rows.items()})
+
+
+def _kept(work: Work, scan: Scan) -> Iterator[tuple[int, ...]]:
+    for unit in scan.units:
+        audio_at = frame_at = 0
+        for position, samples, frames in work.read(encode.STAGE, unit.number)["kept"]:
+            yield position, unit.number, audio_at, frame_at, samples, frames
+            audio_at, frame_at = audio_at + samples, frame_at + frames
+
+
+def _cut(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + GROUP] for start in range(0, len(rows), GROUP)]
+
+
+def _sizes(preparation: Preparation, kept: np.ndarray) -> np.ndarray:
+    """Bytes of each sample, nearly: audio, features, headers."""
+    channels = 0 if preparation.encoder is None else preparation.encoder.dim
+    return 2 * kept["samples"] + 2 * channels * kept["frames"] + 2560
+
+
+def pack(preparation: Preparation, work: Work, scan: Scan, names: Iterable[str], device: str) -> Iterator[str]:
+    """Write the shards of these names; yield each name when it is done."""
+    plan = layout(preparation, work, scan)
+    source = Source(preparation, work, scan)
+    for name in names:
+        tar = work.shards / f"{name}.tar"
+        temporary = work.temporary()
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        split = name.partition("/")[0]
+        rows = plan.kept[plan.shards[name]]
+        with open(temporary, "wb") as file:
+            write_tar(file, (source.sample(row) for row in rows))
+        with open(temporary, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = temporary.stat().st_size
+        table = index_rows(
+            temporary, [plan.speakers[split].index(scan.items[r["item"]].utterance.speaker) for r in rows]
+        )
+        tar.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, tar)
+        with work.finish(STAGE, name) as folder:
+            np.save(folder / "rows.npy", table)
+            write_json(
+                folder / "item.json", {"name": f"{name}.tar", "sha256": digest, "samples": len(rows), "bytes": size}
+            )
+        yield name
+
+
+class Source:
+    """The samples as they go into a tar, read from the units."""
+
+    def __init__(self, preparation: Preparation, work: Work, scan: Scan):
+        self.preparation, self.work, self.scan = preparation, work, scan
+        self._array = functools.lru_cache(maxsize=64)(lambda path: np.load(path, mmap_mode="r"))
+        self._pool = functools.lru_cache(maxsize=4)(self._open_pool)
+
+    def sample(self, row: np.void) -> dict[str, Any]:
+        item: Item = self.scan.items[row["item"]]
+        folder = self.work.item(encode.STAGE, int(row["unit"]))
+        audio = self._array(folder / "audio.npy")[row["audio_at"] : row["audio_at"] + row["samples"]]
+        sample = {"__key__": item.utterance.key, "audio.npy": _npy(audio), "json": self._json(item, len(audio))}
+        if self.preparation.encoder is not None:
+            sample["feats.npy"] = _npy(self._feats(row, folder))
+        return sample
+
+    def _feats(self, row: np.void, folder: Path) -> np.ndarray:
+        """Features (L, C): as encoded, or the mean of their neighbours."""
+        span = slice(row["frame_at"], row["frame_at"] + row["frames"])
+        if self.preparation.prematch is not None:
+            places = self._array(self.work.item(prematch.STAGE, int(row["unit"])) / "places.npy")[span]
+            if places[0, 0] >= 0:
+                unit = self.scan.units[row["unit"]]
+                mean = average(self._pool(unit.pool, unit.split), torch.from_numpy(np.array(places)))
+                return mean.half().numpy()
+        return self._array(folder / "feats.npy")[span]
+
+    def _open_pool(self, pool: str, split: str) -> prematch.Joined:
+        unit = next(u for u in self.scan.pools[pool] if u.split == split)
+        return prematch.Joined(prematch.pool_paths(self.work, prematch.pool_units(self.scan, unit), "feats"))
+
+    def _json(self, item: Item, samples: int) -> bytes:
+        u = item.utterance
+        about = {
+            "speaker": u.speaker,
+            "chapter": u.chapter,
+            "language": u.language,
+            "text": u.text,
+            "seconds": samples / self.preparation.rate,
+            "source": u.source,
+        }
+        return json.dumps(about, ensure_ascii=False).encode()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array))
+    return file.getvalue()
+
+
+def write_tar(file: io.BufferedWriter, samples: Iterable[dict[str, Any]]) -> None:
+    """An ordinary webdataset shard whose bytes depend on the samples alone."""
+    from webdataset.writer import TarWriter
+
+    with TarWriter(file, user="", group="", mode=0o644, encoder=False, mtime=0) as tar:
+        for sample in samples:
+            tar.write(sample)
+
+
+def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
+    """The rows of a shard, read back from the tar itself, so that they point at what is really there; `shard` is set later."""
+    rows = np.zeros(len(speakers), dtype=ROW)
+    rows["speaker"] = speakers
+    keys: dict[str, int] = {}
+    with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
+        for member in tar:
+            key, _, kind = member.name.partition(".")
+            row = rows[keys.setdefault(key, len(keys))]
+            if kind == "json":
+                row["json_at"], row["json_size"] = member.offset_data, member.size
+                continue
+            file.seek(member.offset_data)
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            row[{"audio.npy": "audio_at", "feats.npy": "feats_at"}[kind]] = file.tell()
+            row[{"audio.npy": "samples", "feats.npy": "frames"}[kind]] = shape[0]
+    rows["frames"] = np.where(
+        rows["feats_at"] == 0, rows["samples"], rows["frames"]
+    )  # without features a sample is a frame
+    return rows

@@ -1,0 +1,136 @@
+"""Look over a corpus: which utterances are worth encoding, how long they are, and in which units they are worked on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocolab import audio
+from vocolab.data.corpora import Utterance
+from vocolab.data.spec import Preparation
+from vocolab.data.work import Work, write_json
+from vocolab.errors import VocolabError
+
+UNIT_SECONDS = 240.0  # at most, unless a single utterance is longer: what a killed run loses, a worker
+MIN_SECONDS = 400 / 16000  # the receptive field of WavLM's first frame
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An utterance of a split whose header could be read."""
+
+    split: str
+    utterance: Utterance
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Utterances of one split and one pool that are always encoded together, in batches of their own."""
+
+    number: int
+    split: str
+    pool: str  # speaker, or speaker and chapter
+    items: tuple[int, ...]  # positions in `Scan.items`
+    seconds: float
+
+
+@dataclass
+class Scan:
+    items: list[Item]  # by split, speaker and key
+    skipped: list[dict[str, str]]  # {"path", "reason"}
+    units: list[Unit]
+
+    @functools.cached_property
+    def pools(self) -> dict[str, list[Unit]]:
+        """The units of each pool, all splits together."""
+        pools = defaultdict(list)
+        for unit in self.units:
+            pools[unit.pool].append(unit)
+        return pools
+
+
+def scan(preparation: Preparation, beat: Callable[[], None]) -> dict[str, Any]:
+    """Read every header, calling `beat` now and then; returns what `load` reads back. Raises `VocolabError` where nothing is left."""
+    splits = preparation.corpus.splits()
+    for split, utterances in splits.items():
+        _check_keys(split, utterances)
+    found = [(split, u) for split in splits for u in sorted(splits[split], key=lambda u: (u.speaker, u.key))]
+    items, skipped = [], []
+    with ThreadPoolExecutor(16) as threads:  # headers wait for the disk, not for the processor
+        for count, ((split, u), seconds) in enumerate(zip(found, threads.map(_seconds, found), strict=True)):
+            if count % 1000 == 0:
+                beat()
+            if isinstance(seconds, str):
+                skipped.append({"path": u.source, "reason": seconds})
+            else:
+                items.append([split, seconds, {**dataclasses.asdict(u), "path": str(u.path)}])
+    if not items:
+        first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
+        raise VocolabError(f"none of {len(found)} files can be used", first, "check --data.corpus")
+    return {"items": items, "skipped": skipped}
+
+
+def save(work: Work, found: dict[str, Any]) -> None:
+    with work.finish("scan", "all") as folder:
+        write_json(folder / "item.json", found)
+
+
+def load(work: Work, preparation: Preparation) -> Scan:
+    found = work.read("scan", "all")
+    items = [Item(s, Utterance(**u | {"path": Path(u["path"])}), seconds) for s, seconds, u in found["items"]]
+    return Scan(items, found["skipped"], list(_units(items, preparation)))
+
+
+def _seconds(found: tuple[str, Utterance]) -> float | str:
+    """Duration, or the reason why the file is of no use."""
+    try:
+        info = audio.info(found[1].path)
+    except VocolabError as error:
+        return error.what
+    seconds = info.samples / info.sample_rate
+    if info.samples == 0:
+        return "empty"
+    return seconds if seconds >= MIN_SECONDS else too_short(seconds)
+
+
+def too_short(seconds: float) -> str:
+    return f"too short ({1000 * seconds:.0f} ms, at least {1000 * MIN_SECONDS:.0f} are needed)"
+
+
+def _check_keys(split: str, utterances: list[Utterance]) -> None:
+    seen: set[str] = set()
+    for u in utterances:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,90}", u.key):  # a ustar name has 100 bytes
+            raise VocolabError(f"key {u.key!r} of {split}", u.path, "keys are up to 90 letters, digits, - and _")
+        if u.key in seen:
+            raise VocolabError(f"key {u.key!r} twice in {split}", u.path, "give each utterance of a split its own key")
+        seen.add(u.key)
+
+
+def _units(items: list[Item], preparation: Preparation) -> Iterator[Unit]:
+    """Cut each pool's utterances, in the order of their keys, into groups of limited length."""
+    by_chapter = preparation.prematch is not None and preparation.prematch.pool == "chapter"
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, item in enumerate(items):
+        u = item.utterance
+        groups[f"{u.speaker}/{u.chapter}" if by_chapter else u.speaker, item.split].append(position)
+    number = 0
+    for (pool, split), members in sorted(groups.items()):
+        group: list[int] = []
+        seconds = 0.0
+        for position in members:
+            if group and seconds + items[position].seconds > UNIT_SECONDS:
+                yield Unit(number, split, pool, tuple(group), seconds)
+                number, group, seconds = number + 1, [], 0.0
+            group.append(position)
+            seconds += items[position].seconds
+        yield Unit(number, split, pool, tuple(group), seconds)
+        number += 1

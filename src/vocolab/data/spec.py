@@ -1,0 +1,151 @@
+"""What shards are made of, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vocolab.data.corpora import Corpus
+from vocolab.encoders.base import Encoder
+from vocolab.errors import UsageError, VocolabError
+from vocolab.parts import describe
+
+FORMAT = 1
+
+
+@dataclass
+class Prematch:
+    """Replace each frame by the mean of its nearest frames in the same speaker's other utterances (Baas et al. 2023, 3.2).
+
+    The pool of a training utterance is the training split's; that of a held-out one is its own split's and the
+    training split's, so that what is held out never enters training.
+    """
+
+    topk: int = 4
+    pool: Literal["speaker", "chapter"] = "speaker"
+    matching_layer: int | None = None  # the layer that decides who is near; default the encoder's
+    synthesis_layer: int | None = None  # the layer that is averaged and stored; default the encoder's
+    max_pool_frames: int | None = None  # larger pools are thinned to a seeded choice of so many frames
+
+    def __post_init__(self) -> None:
+        if self.topk < 1:
+            raise UsageError(f"prematch.topk is {self.topk}", "", "set it to 1 or more; 4 is usual")
+        if self.pool not in ("speaker", "chapter"):
+            raise UsageError(f"prematch.pool is {self.pool!r}", "", "set it to speaker or chapter")
+        if self.max_pool_frames is not None and self.max_pool_frames < self.topk:
+            raise UsageError(f"prematch.max_pool_frames is {self.max_pool_frames}", "", f"at least topk ({self.topk})")
+
+
+@dataclass
+class Preparation:
+    """The whole of what decides the shards' bytes, and `device`, which decides no more than rounding."""
+
+    corpus: Corpus
+    encoder: Encoder | None = None  # None: the shards hold audio alone
+    prematch: Prematch | None = None
+    sample_rate: int | None = None  # Hz, of the audio; default the encoder's, or 16000
+    shard_mb: float = 512.0
+    seed: int = 0
+    device: str = "auto"  # auto: a GPU if there is one
+
+    def __post_init__(self) -> None:
+        if self.prematch is not None and self.encoder is None:
+            raise UsageError("prematch needs an encoder", "", "set --data.encoder or leave out --data.prematch")
+        if self.shard_mb <= 0:
+            raise UsageError(f"shard_mb is {self.shard_mb}", "", "set it above 0; 512 is usual")
+        if self.encoder is not None and self.rate * self.encoder.hop % self.encoder.sample_rate:
+            hop = self.rate * self.encoder.hop / self.encoder.sample_rate
+            step = self.encoder.sample_rate / self.encoder.hop
+            remedy = f"set --data.sample_rate to a multiple of {step:g}"
+            raise UsageError(f"a frame would be {hop:g} samples at {self.rate} Hz", "", remedy)
+
+    @property
+    def rate(self) -> int:
+        """Hz of the audio members."""
+        return self.sample_rate or (16000 if self.encoder is None else self.encoder.sample_rate)
+
+    @property
+    def hop(self) -> int:
+        """Samples of the audio members a frame; 1 without an encoder."""
+        return 1 if self.encoder is None else self.rate * self.encoder.hop // self.encoder.sample_rate
+
+    @property
+    def layers(self) -> tuple[int | None, int | None]:
+        """The layers that match and that are stored."""
+        default = self.encoder.layer if self.encoder is not None else None
+        if self.prematch is None:
+            return default, default
+        matching, synthesis = self.prematch.matching_layer, self.prematch.synthesis_layer
+        return (default if matching is None else matching), (default if synthesis is None else synthesis)
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that decides the numbers, as written into the manifest."""
+        encoder = describe(self.encoder)
+        if encoder is not None:
+            encoder |= self.encoder.fingerprint()
+        prematch = None
+        if self.prematch is not None:
+            matching, synthesis = self.layers
+            prematch = describe(self.prematch)["init_args"] | {"matching_layer": matching, "synthesis_layer": synthesis}
+        return {
+            "format": FORMAT,
+            "corpus": self.corpus.spec(),
+            "encoder": encoder,
+            "prematch": prematch,
+            "sample_rate": self.rate,
+            "hop": self.hop,
+            "shard_mb": float(self.shard_mb),
+            "seed": self.seed,
+        }
+
+    @property
+    def spec_hash(self) -> str:
+        return spec_hash(self.spec())
+
+    def default_folder(self) -> Path:
+        """Where the shards go unless told otherwise: a folder named by what is in them."""
+        return Path("shards") / self.spec_hash[:12]
+
+
+def spec_hash(spec: dict[str, Any]) -> str:
+    """sha256 of a spec, as hexadecimal digits. The path of an encoder whose weights' hash is in the spec does not enter."""
+    left = {key: value for key, value in _flat(spec).items() if key not in _places(spec)}
+    return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
+
+
+def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
+    """Raise `VocolabError` naming the keys in which shards differ from what is wanted. Where the corpus lies is no difference."""
+    old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
+    if old.get("encoder.class_path") == new.get("encoder.class_path"):
+        ignored = {"corpus.init_args.root"} | _places(found) & _places(wanted)
+    else:
+        ignored = {"corpus.init_args.root"}
+    keys = [k for k in sorted(old | new) if k not in ignored and old.get(k, ...) != new.get(k, ...)]
+    if keys:
+        differences = ", ".join(f"{key} ({_short(old, key)}, wanted {_short(new, key)})" for key in keys[:8])
+        more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+        remedy = "choose another --data.shards, or remove the folder to prepare it anew"
+        raise VocolabError(f"shards of another preparation: {differences}{more}", where, remedy)
+
+
+def _places(spec: dict[str, Any]) -> set[str]:
+    weighed = isinstance(spec.get("encoder"), dict) and "weights" in spec["encoder"]
+    return {"encoder.init_args.checkpoint"} if weighed else set()
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+def _short(flat: dict[str, Any], key: str) -> str:
+    if key not in flat:
+        return "absent"
+    text = json.dumps(flat[key])
+    return text if len(text) <= 60 else text[:57] + "..."
