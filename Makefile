@@ -1,22 +1,43 @@
-# make quickstart | test | lint | bench
+# Two commands do everything on a fresh machine: make quickstart, make test.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# On a machine without a GPU a wheel of CPU torch spares the CUDA gigabytes; `make TORCH=` leaves the choice to pip.
+# Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart test lint bench bench-env env clean
+.PHONY: quickstart test test-slow lint bench bench-env env clean
+
+quickstart: env
+	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab report runs/quickstart
+
+test: env
+	$(BIN)/python -m pytest
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: bench-env
+	@for script in matching update vocoder_rtf prepare loader plan; do \
+		$(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; \
+	done
+
+# Resemblyzer asks for a package of voice activity detection that no longer builds; webrtcvad-wheels is the same with wheels.
+bench-env: env
+	$(BIN)/pip install -q -e ".[bench]"
+	$(BIN)/pip install -q --no-deps resemblyzer==0.1.4
 
 env: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH),$(BIN)/pip install -q $(TORCH))
+	$(if $(TORCH),$(BIN)/pip install -q "$(TORCH)")
 	$(BIN)/pip install -q -e ".[dev]"
 	@touch $@
 
-test: env
-	$(BIN)/python -m pytest
-
-lint: env
-	$(BIN)/ruff check .
+clean:
+	rm -rf $(VENV) build src/*.egg-info
