@@ -17,7 +17,8 @@ from torch import Tensor
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
-# What libsndfile reads and speech comes in; its raw and MATLAB formats share their suffixes with files that are no sound.
+# What libsndfile reads and speech comes in; its raw and MATLAB formats share their suffixes with files that are no
+# sound.
 EXTENSIONS = frozenset(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc".split()
 )
@@ -72,7 +73,8 @@ def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
 
 def write(path: str | Path, wav: Tensor, sample_rate: int, overwrite: bool = False) -> None:
-    """Write wav (T,) as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the file is whole or absent.
+    """Write wav (T,) as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the file is whole or
+    absent.
 
     Raises `VocolabError` where samples are not finite, `path` exists and `overwrite` is false, or the disk refuses.
     """
@@ -126,13 +128,17 @@ def _open(path: Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        raise VocolabError(f"not a readable sound file ({error.error_string})", path, "replace or remove the file") from error
+        raise VocolabError(
+            f"not a readable sound file ({error.error_string})", path, "replace or remove the file"
+        ) from error
     except (OSError, TypeError, RuntimeError) as error:  # TypeError: a suffix of headerless formats such as .raw
         raise VocolabError(f"not a readable sound file ({error})", path, "replace or remove the file") from error
 
 
 def _promised_by_header(file: soundfile.SoundFile) -> int:
-    """Frames a WAV header states where libsndfile found fewer, else 0. Headers of streams, which could not know their length, state none."""
+    """Frames a WAV header states where libsndfile found fewer, else 0. Headers of streams, which could not know their
+    length, state none.
+    """
     stated = re.search(r"^\s*data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if stated is None or int(stated[1]) >= 0x7FFFF000 or int(stated[1]) <= int(stated[2]):
         return 0

@@ -27,7 +27,9 @@ def loudness(wav: Tensor, sample_rate: int) -> float:
 
 
 def normalize_loudness(wav: Tensor, sample_rate: int, target: float) -> Tensor:
-    """Scale wav (T,) to `target` LKFS, without a limiter. Silence, and what is too short to measure, comes back unchanged."""
+    """Scale wav (T,) to `target` LKFS, without a limiter. Silence, and what is too short to measure, comes back
+    unchanged.
+    """
     current = loudness(wav, sample_rate)
     return wav if math.isinf(current) else wav * 10 ** ((target - current) / 20)
 
@@ -47,8 +49,8 @@ def trim_silence(wav: Tensor, sample_rate: int, trigger_level: float) -> Tensor:
 def _k_weighted(wav: Tensor, sample_rate: int) -> Tensor:
     """BS.1770's filter: a high shelf of 4 dB at 1.5 kHz, then a high pass at 38 Hz.
 
-    Applied to the spectrum: both responses die out within a quarter of a second, so a second of zeros keeps the wrap-around below 1e-12,
-    and no loop over samples is needed.
+    Applied to the spectrum: both responses die out within a quarter of a second, so a second of zeros keeps the
+    wrap-around below 1e-12, and no loop over samples is needed.
     """
     size = wav.shape[-1] + sample_rate
     omega = torch.linspace(0, math.pi, size // 2 + 1, dtype=wav.dtype, device=wav.device) * (2 * (size // 2) / size)

@@ -24,10 +24,14 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None) -> Tensor:
-    """Triangular filters (n_mels, n_fft // 2 + 1) on Slaney's scale, each of unit area (Slaney norm). The tensor is shared: do not change it."""
+    """Triangular filters (n_mels, n_fft // 2 + 1) on Slaney's scale, each of unit area (Slaney norm). The tensor is
+    shared: do not change it.
+    """
     fmax = sample_rate / 2 if fmax is None else fmax
     if not 0 <= fmin < fmax <= sample_rate / 2:
-        raise VocolabError(f"mel range {fmin}–{fmax} Hz", f"at {sample_rate} Hz", f"0 ≤ fmin < fmax ≤ {sample_rate / 2:g}")
+        raise VocolabError(
+            f"mel range {fmin}–{fmax} Hz", f"at {sample_rate} Hz", f"0 ≤ fmin < fmax ≤ {sample_rate / 2:g}"
+        )
     bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)  # (F,)
     edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -36,10 +40,14 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0,
 
 
 def reflect_pad(wav: Tensor, left: int, right: int, lengths: Tensor | None = None) -> Tensor:
-    """wav (B, T) -> (B, left + T + right), mirrored at both ends; with `lengths` (B,) each row is mirrored at its own end."""
+    """wav (B, T) -> (B, left + T + right), mirrored at both ends; with `lengths` (B,) each row is mirrored at its own
+    end.
+    """
     shortest = wav.shape[-1] if lengths is None else int(lengths.min())
     if shortest <= max(left, right):
-        raise VocolabError(f"{shortest} samples", "too short for a spectrum", f"give at least {max(left, right) + 1} samples")
+        raise VocolabError(
+            f"{shortest} samples", "too short for a spectrum", f"give at least {max(left, right) + 1} samples"
+        )
     if lengths is None:
         return F.pad(wav.unsqueeze(1), (left, right), mode="reflect").squeeze(1)
     position = torch.arange(-left, wav.shape[-1] + right, device=wav.device).abs()
@@ -49,9 +57,11 @@ def reflect_pad(wav: Tensor, left: int, right: int, lengths: Tensor | None = Non
 
 
 class LogMel(nn.Module):
-    """HiFi-GAN's log-mel spectrogram (Kong et al. 2020, section 2.3): magnitudes, natural logarithm, floor 1e-5. Differentiable.
+    """HiFi-GAN's log-mel spectrogram (Kong et al. 2020, section 2.3): magnitudes, natural logarithm, floor 1e-5.
+    Differentiable.
 
-    Frame i stands for samples [hop·i, hop·(i+1)): the ends are mirrored by half of n_fft − hop, so T samples give T // hop frames.
+    Frame i stands for samples [hop·i, hop·(i+1)): the ends are mirrored by half of n_fft − hop, so T samples give T //
+    hop frames.
     """
 
     def __init__(
@@ -70,10 +80,14 @@ class LogMel(nn.Module):
             raise VocolabError(f"hop {hop}", f"with n_fft {n_fft}", "0 < hop ≤ n_fft")
         self.padding = ((n_fft - hop) // 2, n_fft - hop - (n_fft - hop) // 2)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax).clone(), persistent=False)
+        self.register_buffer(
+            "filters", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax).clone(), persistent=False
+        )
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """wav (..., T) -> (..., n_mels, T // hop); with `lengths`, wav is (B, T) and each row is mirrored at its own end."""
+        """wav (..., T) -> (..., n_mels, T // hop); with `lengths`, wav is (B, T) and each row is mirrored at its own
+        end.
+        """
         shape = wav.shape[:-1]
         # Full precision under autocast: a bfloat16 spectrum loses everything 50 dB below its maximum.
         with torch.autocast(wav.device.type, enabled=False):
@@ -86,7 +100,9 @@ class LogMel(nn.Module):
 
 
 @functools.lru_cache(maxsize=4)
-def _log_mel_module(device: torch.device, sample_rate: int, n_fft: int, hop: int, n_mels: int, fmin: float, fmax: float | None) -> LogMel:
+def _log_mel_module(
+    device: torch.device, sample_rate: int, n_fft: int, hop: int, n_mels: int, fmin: float, fmax: float | None
+) -> LogMel:
     return LogMel(sample_rate, n_fft, hop, n_mels, fmin, fmax).to(device)
 
 

@@ -15,8 +15,9 @@ from vocolab.errors import VocolabError
 class Encoder(nn.Module, ABC):
     """Waveform (B, T) at `sample_rate` Hz -> features (B, L, dim), one frame every `hop` samples.
 
-    Constructing an encoder is cheap: at most a small configuration file is read, so that a recipe whose shards exist never loads weights.
-    `load` reads the weights of the layers asked for; `forward` calls it when needed. Weights are frozen.
+    Constructing an encoder is cheap: at most a small configuration file is read, so that a recipe whose shards exist
+    never loads weights. `load` reads the weights of the layers asked for; `forward` calls it when needed. Weights are
+    frozen.
     """
 
     sample_rate: int
@@ -34,15 +35,17 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def load(self, layers: Sequence[int] | None = None) -> Encoder:
-        """Read the weights up to the deepest of `layers` (default: `self.layer`) and return self. Does nothing the second time."""
+        """Read the weights up to the deepest of `layers` (default: `self.layer`) and return self. Does nothing the
+        second time.
+        """
 
     @abstractmethod
     def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None) -> list[Tensor]:
         """Features of several layers from one pass.
 
-        wav (B, T), zero-padded on the right; lengths (B,) in samples, default T. Returns one (B, L, dim) tensor a layer asked for, in
-        the order asked (default: `[self.layer]`). Row b equals what its first lengths[b] samples give alone; frames beyond
-        `self.frames(lengths[b])` are unspecified.
+        wav (B, T), zero-padded on the right; lengths (B,) in samples, default T. Returns one (B, L, dim) tensor a layer
+        asked for, in the order asked (default: `[self.layer]`). Row b equals what its first lengths[b] samples give
+        alone; frames beyond `self.frames(lengths[b])` are unspecified.
         """
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -55,22 +58,30 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def alignment_padding(self, samples: int) -> int:
-        """Zeros to append so that at least `samples // hop` frames come out, frame i standing for samples [hop·i, hop·(i+1))."""
+        """Zeros to append so that at least `samples // hop` frames come out, frame i standing for samples [hop·i,
+        hop·(i+1)).
+        """
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the numbers beyond the constructor arguments: by default nothing; `{"weights": sha256}` where there are weights."""
+        """What decides the numbers beyond the constructor arguments: by default nothing; `{"weights": sha256}` where
+        there are weights.
+        """
         return {}
 
     def encode_long(self, wav: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
-        """Features (L, dim) of each layer of one recording wav (T,) of any length, in memory bounded by `chunk_seconds`.
+        """Features (L, dim) of each layer of one recording wav (T,) of any length, in memory bounded by
+        `chunk_seconds`.
 
-        Up to `chunk_seconds` this is `layers`. Beyond, equal pieces are encoded with `context_seconds` on both sides: the number of frames
-        and their places are those of the whole, but attention sees no farther than the piece, so their values are near, not equal.
+        Up to `chunk_seconds` this is `layers`. Beyond, equal pieces are encoded with `context_seconds` on both sides:
+        the number of frames and their places are those of the whole, but attention sees no farther than the piece, so
+        their values are near, not equal.
         """
         pieces: list[list[Tensor]] = []
         for start, first, last, stop in self._pieces(self.frames(wav.shape[-1])):
             samples = wav[start * self.hop : (stop - 1) * self.hop + self._frame_samples()]
-            pieces.append([feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)])
+            pieces.append(
+                [feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)]
+            )
         return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
 
     def _frame_samples(self) -> int:
@@ -79,16 +90,22 @@ class Encoder(nn.Module, ABC):
 
     def _pieces(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
         """(start, first, last, stop) in frames: a piece reads [start, stop) and keeps [first, last)."""
-        longest, context = (max(1, int(s * self.sample_rate / self.hop)) for s in (self.chunk_seconds, self.context_seconds))
+        longest, context = (
+            max(1, int(s * self.sample_rate / self.hop)) for s in (self.chunk_seconds, self.context_seconds)
+        )
         count = max(1, -(-frames // longest))
         edges = [frames * i // count for i in range(count + 1)]
         for first, last in zip(edges[:-1], edges[1:], strict=True):
             yield max(0, first - context), first, last, min(frames, last + context)
 
     def _check(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
-        """Lengths (B,) on wav's device. Raises `VocolabError` where wav is not (B, T) or a row is too short for a frame."""
+        """Lengths (B,) on wav's device. Raises `VocolabError` where wav is not (B, T) or a row is too short for a
+        frame.
+        """
         if wav.ndim != 2:
-            raise VocolabError(f"waveform of shape {tuple(wav.shape)}", type(self).__name__, "give (B, T): a batch of mono rows")
+            raise VocolabError(
+                f"waveform of shape {tuple(wav.shape)}", type(self).__name__, "give (B, T): a batch of mono rows"
+            )
         if lengths is None:
             lengths = torch.full((wav.shape[0],), wav.shape[1])
         lengths = torch.as_tensor(lengths)

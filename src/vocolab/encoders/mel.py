@@ -34,7 +34,9 @@ class Mel(Encoder):
     def load(self, layers: Sequence[int] | None = None) -> Mel:
         return self
 
-    def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int | None] | None = None) -> list[Tensor]:
+    def layers(
+        self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int | None] | None = None
+    ) -> list[Tensor]:
         lengths = self._check(wav, lengths)
         wanted = [None] if layers is None else list(layers)
         if any(layer is not None for layer in wanted):

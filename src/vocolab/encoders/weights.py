@@ -23,7 +23,9 @@ _FETCH_REMEDY = "give a local folder or file, or fetch it once with a network"
 
 
 def find_file(checkpoint: str | Path, names: Sequence[str]) -> Path:
-    """The first of `names` in the folder or the hub repository `checkpoint`; from the hub's cache where it lies there, without network."""
+    """The first of `names` in the folder or the hub repository `checkpoint`; from the hub's cache where it lies there,
+    without network.
+    """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
         found = next((folder / name for name in names if (folder / name).is_file()), None)
@@ -69,7 +71,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_torch(path: Path) -> dict[str, Any]:
-    """A PyTorch file, its tensors mapped rather than read. Raises `VocolabError` where it is damaged or holds more than tensors and plain values."""
+    """A PyTorch file, its tensors mapped rather than read. Raises `VocolabError` where it is damaged or holds more than
+    tensors and plain values.
+    """
     remedy = "give a checkpoint of tensors and plain values"
     if not path.is_file():
         raise VocolabError("no such checkpoint", path, "check the path")
@@ -105,11 +109,15 @@ def select(tensors: dict[str, Any], rename: Callable[[str], str | None]) -> dict
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], where: object) -> nn.Module:
-    """Give `module`, built on the meta device, exactly `tensors` as frozen float32 parameters. Raises `VocolabError` where they do not fit."""
+    """Give `module`, built on the meta device, exactly `tensors` as frozen float32 parameters. Raises `VocolabError`
+    where they do not fit.
+    """
     shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
     missing = sorted(shapes.keys() - tensors.keys())
     if missing:
-        raise VocolabError(f"checkpoint lacks {len(missing)} tensors, {missing[0]} first", where, "give a checkpoint of this model")
+        raise VocolabError(
+            f"checkpoint lacks {len(missing)} tensors, {missing[0]} first", where, "give a checkpoint of this model"
+        )
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             what = f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}"

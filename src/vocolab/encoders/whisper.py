@@ -37,7 +37,9 @@ class WhisperShape:
         """From the config.json of a Hugging Face folder."""
         config = weights.read_json(path)
         if config.get("model_type") != "whisper":
-            raise VocolabError(f"a {config.get('model_type')} model, not Whisper", path, "choose the encoder of that model")
+            raise VocolabError(
+                f"a {config.get('model_type')} model, not Whisper", path, "choose the encoder of that model"
+            )
         names = ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins")
         try:
             return cls(*(int(config[name]) for name in names))
@@ -51,7 +53,9 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, ffn: int):
         super().__init__()
         self.heads = heads
-        self.self_attn = nn.ModuleDict({name: nn.Linear(dim, dim, bias=name != "k_proj") for name in ("q_proj", "k_proj", "v_proj", "out_proj")})
+        self.self_attn = nn.ModuleDict(
+            {name: nn.Linear(dim, dim, bias=name != "k_proj") for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
+        )
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
         self.final_layer_norm = nn.LayerNorm(dim)
@@ -59,7 +63,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
         """x (B, L, dim); keep (B, 1, 1, L) is True at frames that exist, None where all do."""
         normed = self.self_attn_layer_norm(x)
-        q, k, v = (self.self_attn[name](normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in ("q_proj", "k_proj", "v_proj"))
+        q, k, v = (
+            self.self_attn[name](normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)  # (B, H, L, dim / H)
         x = x + self.self_attn["out_proj"](attended.transpose(1, 2).flatten(2))
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
@@ -75,7 +82,9 @@ class WhisperBlocks(nn.Module):
         self.layers = nn.ModuleList(Block(shape.dim, shape.heads, shape.ffn) for _ in range(depth))
 
     def forward(self, mel: Tensor, lengths: Tensor | None) -> list[Tensor]:
-        """mel (B, mels, M); lengths (B,) in mel frames, None where all rows are full. The input of the first block and every block's output, (B, L, dim)."""
+        """mel (B, mels, M); lengths (B,) in mel frames, None where all rows are full. The input of the first block and
+        every block's output, (B, L, dim).
+        """
         frames = None if lengths is None else (lengths + 1) // 2
         # The convolutions pad with zeros, so whatever lies beyond a row's end must be zero before each.
         x = _zero_beyond(F.gelu(self.conv1(_zero_beyond(mel, lengths))), lengths)
@@ -91,8 +100,8 @@ class WhisperBlocks(nn.Module):
 class Whisper(Encoder):
     """Whisper's encoder without its 30-second padding: any length, one frame per 320 samples at 16 kHz.
 
-    checkpoint: a Hugging Face folder or hub name; None for the built-in first two layers of tiny.en. The feature is the raw output of
-    block `layer`, before the final LayerNorm; layer 0 is the input of the first block.
+    checkpoint: a Hugging Face folder or hub name; None for the built-in first two layers of tiny.en. The feature is the
+    raw output of block `layer`, before the final LayerNorm; layer 0 is the input of the first block.
     """
 
     sample_rate = 16000
@@ -137,7 +146,9 @@ class Whisper(Encoder):
         return self._encode(mel, mel_lengths, layers)
 
     def encode_long(self, wav: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
-        """As in the base class; the spectrum is that of the whole recording, whose maximum sets the floor, so only attention is cut."""
+        """As in the base class; the spectrum is that of the whole recording, whose maximum sets the floor, so only
+        attention is cut.
+        """
         mel = self._spectrum(wav[None], self._check(wav[None], None))  # (1, mels, M)
         pieces = []
         for start, first, last, stop in self._pieces(self.frames(wav.shape[-1])):
@@ -190,7 +201,9 @@ def _zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _rename(name: str, depth: int) -> str | None:
-    """The name in `WhisperBlocks` of a checkpoint's tensor, bare or as in `model.encoder.` of the full model; None for the rest."""
+    """The name in `WhisperBlocks` of a checkpoint's tensor, bare or as in `model.encoder.` of the full model; None for
+    the rest.
+    """
     name = name.removeprefix("model.")
     if name.startswith("decoder."):
         return None
