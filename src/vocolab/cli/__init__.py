@@ -1,0 +1,100 @@
+"""The command line. Nothing heavy is imported before a command is known: help and version answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vocolab import __version__
+from vocolab.errors import UsageError, VocolabError
+
+# Methods of Lightning's Trainer: everything behind the name goes to the recipe's parser.
+TRAINER = {
+    "fit": "prepare what is missing, then train",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "run a checkpoint over the test split",
+}
+# Each module has `add_arguments(parser)`, light, and `run(args)`, which may import what it likes. `args.rest` holds
+# what the parser did not know; it is refused unless the module says `TAKES_RECIPE = True`.
+COMMANDS = {
+    "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
+    "convert": ("vocolab.cli.convert", "say speech in another voice"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes end like every other: in our one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, "command line", f"see {self.prog} --help")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    0 done; 1 the data or the run is at fault; 2 the command line or the recipe is; 130 interrupted.
+    """
+    argv = sys.argv[1:] if args is None else [str(arg) for arg in args]
+    try:
+        return _run(argv)
+    except VocolabError as error:
+        if os.environ.get("VOCOLAB_DEBUG", "") not in ("", "0"):
+            traceback.print_exc()
+        sys.stdout.flush()
+        print(f"vocolab: error: {error}", file=sys.stderr, flush=True)
+        return error.status
+    except KeyboardInterrupt:
+        print("vocolab: interrupted", file=sys.stderr, flush=True)
+        return 130
+    except SystemExit as done:  # --help, --version
+        return done.code if isinstance(done.code, int) else 0
+
+
+def _run(argv: list[str]) -> int:
+    name = argv[0] if argv else "--help"
+    if name in TRAINER:
+        from vocolab.cli.train import run
+
+        return run(name, argv[1:])
+    if name in COMMANDS:
+        path, summary = COMMANDS[name]
+        module = importlib.import_module(path)
+        parser = Parser(prog=f"vocolab {name}", description=module.__doc__ or summary, allow_abbrev=False)
+        module.add_arguments(parser)
+        parsed, parsed.rest = parser.parse_known_args(argv[1:])
+        if parsed.rest and not getattr(module, "TAKES_RECIPE", False):
+            parser.error(f"unknown argument {parsed.rest[0]!r}{_nearest(parsed.rest[0], parser)}")
+        return module.run(parsed) or 0
+    _top(argv)
+    close = difflib.get_close_matches(name, [*TRAINER, *COMMANDS], 1)
+    raise UsageError(
+        f"unknown command {name!r}", "command line", f"did you mean {close[0]}?" if close else "see vocolab --help"
+    )
+
+
+def _top(argv: list[str]) -> None:
+    """Answer --help and --version, or return."""
+    lines = [f"  {name:<10} {summary}" for name, summary in TRAINER.items()]
+    lines += [f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()]
+    parser = Parser(
+        prog="vocolab",
+        usage="vocolab COMMAND ...",
+        description="Speech generation from one set of parts.",
+        epilog="commands:\n" + "\n".join(lines) + "\n\nvocolab COMMAND --help says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vocolab {__version__}")
+    parser.parse_known_args(argv or ["--help"])
+
+
+def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    close = difflib.get_close_matches(argument.split("=")[0], flags, 1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,27 @@
+"""Turn the corpus of a recipe into shards: encode, match, pack. Reads `data:` alone; resumes where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+
+TAKES_RECIPE = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "vocolab prepare -c RECIPE [--KEY VALUE ...] [--workers N]"
+    parser.add_argument(
+        "--workers", type=int, help="processes that encode side by side (default: the recipe's data.prepare_workers)"
+    )
+    parser.epilog = (
+        "-c RECIPE and --KEY VALUE are those of vocolab fit, as --data.corpus.root DIR or --data.shards DIR."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from vocolab.errors import UsageError
+    from vocolab.recipe import Recipe
+
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}", "command line", "give at least 1")
+    Recipe(args.rest).data.prepare(workers=args.workers)
+    return 0

@@ -1,0 +1,189 @@
+"""The YAML files a command line names: checked before they are parsed, and searched for the line a key stands in.
+
+What is refused here is what the parser would silently accept (a key twice, `trainer: x.yaml` beside
+`trainer.max_steps: 1`, which drops x.yaml) or would report without naming the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from vocolab.errors import UsageError
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass
+class Place:
+    """Where a key was found."""
+
+    file: Path
+    line: int
+    key: str  # spelt as the files spell it
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def without_init_args(key: str) -> list[str]:
+    """`model.init_args.vocoder` -> [model, vocoder]: both spellings of a key, as far as they name the same thing."""
+    return [part for part in key.split(".") if part not in ("init_args", "")]
+
+
+@dataclass
+class Sources:
+    """The recipes (`-c FILE`) and the slot files (`--KEY FILE`) of a command line, and its other flags."""
+
+    recipes: list[Path] = field(default_factory=list)
+    slots: list[tuple[str, Path]] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)  # as written, without dashes -> value
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Sources:
+        """Read the command line and check its files. Raises `UsageError` naming the file and the line."""
+        found = cls()
+        for flag, value in _pairs(arguments):
+            if flag in ("-c", "--config"):
+                found.recipes.append(Path(value))
+            elif value.endswith(SUFFIXES):
+                found.slots.append((flag.lstrip("-").rstrip("+"), Path(value)))
+            else:
+                found.flags[flag.lstrip("-").rstrip("+")] = value
+        for recipe in found.recipes:
+            if "://" not in str(recipe):
+                _check_recipe(recipe)
+        for key, path in found.slots:
+            _check_slot(path, f"--{key}")
+        return found
+
+    @property
+    def recipe(self) -> str:
+        """What to call the recipe as a whole."""
+        return ", ".join(str(path) for path in self.recipes) or "command line"
+
+    def top_keys(self) -> Iterator[Place]:
+        """The outermost keys of the recipes."""
+        for path in self.recipes:
+            if path.is_file():
+                for key, _ in _compose(path).value:
+                    yield Place(path, key.start_mark.line + 1, str(key.value))
+
+    def locate(self, key: str) -> Place | None:
+        """The last place that sets `key` (with or without `init_args`), slot files included."""
+        wanted = without_init_args(key)
+        for slot, path in reversed(self.slots):
+            prefix = without_init_args(slot)
+            if wanted[: len(prefix)] == prefix:
+                if place := _find(_compose(path), path, wanted[len(prefix) :], prefix):
+                    return place
+        for path in reversed(self.recipes):
+            if path.is_file() and (place := _find(_compose(path), path, wanted, [])):
+                return place
+        return None
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(flag, value) of `--flag value`, `--flag=value`, `-c value`; the value is empty where there is none."""
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("-") or argument == "-":
+            continue
+        flag, equals, value = argument.partition("=")
+        if not equals and position + 1 < len(arguments) and not arguments[position + 1].startswith("--"):
+            value = arguments[position + 1]
+        yield flag, value
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    """The file as nodes, which know their lines."""
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise UsageError(f"not YAML ({error.problem or error})", where, "correct the line") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read ({getattr(error, 'strerror', None) or error})", path, "check the file"
+        ) from error
+
+
+def _check_recipe(path: Path) -> None:
+    if not path.is_file():
+        close = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise UsageError("no such recipe", path, f"{path.parent} has {', '.join(close)}" if close else "check the path")
+    node = _compose(path)
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError("not a recipe (no keys)", path, "a recipe has the keys data, model and trainer")
+    if any(key.value == "class_path" for key, _ in node.value):
+        raise UsageError("not a recipe but the value of one slot", path, "name it in a recipe, or as --KEY FILE")
+    _check_node(node, path)
+
+
+def _check_slot(path: Path, where: str) -> None:
+    if not path.is_file():
+        raise UsageError(f"no such file {path}", where, "check the path")
+    _check_node(_compose(path), path)
+
+
+def _check_node(node: yaml.Node | None, path: Path) -> None:
+    """Refuse doubled keys here and in the files this one names, and names of files that are not there."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_node(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        _check_keys([key for key, _ in node.value], path)
+        for _, value in node.value:
+            _check_node(value, path)
+    elif (other := _named_file(node, path)) is not None:
+        _check_slot(other, f"{path}:{node.start_mark.line + 1}")
+
+
+def _check_keys(keys: list[yaml.Node], path: Path) -> None:
+    seen: list[str] = []
+    for key in keys:
+        where = f"{path}:{key.start_mark.line + 1}"
+        if key.value in seen:
+            raise UsageError(f"key {key.value} stands twice", where, "keep one")
+        for other in seen:
+            longer, shorter = sorted((key.value, other), key=len, reverse=True)
+            if longer.startswith(shorter + "."):
+                raise UsageError(
+                    f"{longer} beside {shorter}",
+                    where,
+                    f"one would drop the other: write it inside {shorter}:, or as --{longer}",
+                )
+        seen.append(key.value)
+
+
+def _named_file(node: yaml.Node | None, path: Path) -> Path | None:
+    """The file a scalar names, relative to the file it stands in."""
+    if isinstance(node, yaml.ScalarNode) and node.value.endswith(SUFFIXES) and "${" not in node.value:
+        return Path(os.path.normpath(path.parent / node.value))
+    return None
+
+
+def _find(node: yaml.Node | None, path: Path, wanted: list[str], spelt: list[str]) -> Place | None:
+    """Follow `wanted` through mappings, lists and named files."""
+    if node is None or not wanted:
+        return None
+    if (other := _named_file(node, path)) is not None:
+        return _find(_compose(other), other, wanted, spelt) if other.is_file() else None
+    if isinstance(node, yaml.SequenceNode):
+        return next((place for item in node.value if (place := _find(item, path, wanted, spelt))), None)
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    for key, value in node.value:
+        parts = without_init_args(str(key.value))
+        if wanted[: len(parts)] != parts:
+            continue
+        here = [*spelt, str(key.value)]
+        if len(parts) == len(wanted):
+            return Place(path, key.start_mark.line + 1, ".".join(here))
+        if place := _find(value, path, wanted[len(parts) :], here):
+            return place
+    return None

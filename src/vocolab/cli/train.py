@@ -1,0 +1,122 @@
+"""fit, validate, test, predict: a recipe's trainer at work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from vocolab.errors import UsageError, VocolabError
+from vocolab.recipe import Recipe
+
+T = TypeVar("T")
+PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output; the rest that is printed is progress
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run one method of the trainer. Standard output carries results alone."""
+    printing = any(a.split("=")[0] in PRINTING or a.endswith(".help") for a in arguments)
+    with contextlib.nullcontext() if printing else contextlib.redirect_stdout(sys.stderr):
+        recipe = Recipe(arguments)
+        results = fit(recipe) if command == "fit" else evaluate(recipe, command)
+    if results and rank_zero_only.rank == 0:
+        print(json.dumps(results))
+    return 0
+
+
+def fit(recipe: Recipe) -> None:
+    """Prepare what is missing, then train. What can be refused is refused before the hours of preparation."""
+    checkpoint = _checkpoint(recipe)
+    _keep_other_runs(recipe, checkpoint)
+    data, model, trainer = recipe.data, recipe.model, recipe.trainer
+    data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
+    _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
+
+
+def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
+    """The metrics of a checkpoint, by default the run's best; `predict` has none."""
+    checkpoint = _checkpoint(recipe) or _newest(recipe.run_folder)
+    data, model, trainer = recipe.data, recipe.model, recipe.trainer
+    data.prepare()
+    method = getattr(trainer, command)
+    more = {"return_predictions": False} if command == "predict" else {}
+    results = _guarded(
+        checkpoint, lambda: method(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, **more)
+    )
+    return {key: value for row in results or [] for key, value in row.items()}
+
+
+def _checkpoint(recipe: Recipe) -> Path | None:
+    """The file `--ckpt_path` means. The recipe stays as it is: unlike Lightning, no value comes from the checkpoint."""
+    given = recipe.config.ckpt_path
+    if given is None:
+        return None
+    named = given in ("last", "best")
+    path = recipe.run_folder / "checkpoints" / f"{given}.ckpt" if named else Path(given)
+    if not path.is_file():
+        remedy = (
+            f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
+        )
+        raise VocolabError("no checkpoint to start from", path, remedy)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise VocolabError(
+            "not a checkpoint that can be read safely", path, "give a file that vocolab fit wrote"
+        ) from error
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+        raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
+    return path
+
+
+def _newest(run: Path) -> Path:
+    for name in ("best", "last"):
+        if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+            return path
+    raise VocolabError("no checkpoint", run / "checkpoints", "train first, or name one with --ckpt_path")
+
+
+def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:
+    """Refuse to write over the checkpoints of a run that is not being resumed."""
+    folder = recipe.run_folder / "checkpoints"
+    resumed = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
+    # Other ranks may come here when the first has already written.
+    if rank_zero_only.rank == 0 and not resumed and any(folder.glob("*.ckpt")):
+        raise VocolabError(
+            "the folder holds a run",
+            recipe.run_folder,
+            "go on with --ckpt_path last, or choose another --trainer.default_root_dir",
+        )
+
+
+def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
+    """Call the trainer; what a user can put right becomes one line."""
+    try:
+        return call()
+    except MisconfigurationException as error:
+        raise UsageError(_first_sentence(error), "trainer", "correct the recipe") from error
+    except SystemExit as error:  # Lightning's answer to a second Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    except Exception as error:
+        if checkpoint is not None and "loading state_dict" in str(error):
+            problem = " ".join(str(error).split("\n\t")[1:2]).strip()
+            remedy = "use the recipe it was trained with, as -c RUN/config.yaml"
+            raise VocolabError(f"the checkpoint does not fit the model ({problem})", checkpoint, remedy) from error
+        if type(error).__module__.startswith("wandb"):
+            remedy = "log in with wandb login, or set WANDB_MODE=offline"
+            raise VocolabError(f"W&B refuses ({_first_sentence(error)})", "trainer.logger", remedy) from error
+        raise
+
+
+def _first_sentence(error: Any) -> str:
+    return " ".join(str(error).split()).split(". ")[0]

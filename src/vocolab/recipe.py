@@ -1,0 +1,190 @@
+"""Recipes: composed by LightningCLI with OmegaConf, their parts built when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
+
+import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
+from vocolab.callbacks import Checkpoint
+from vocolab.cli import loggers
+from vocolab.cli.mistakes import check_top_keys, explain, raised_by_a_part
+from vocolab.cli.sources import Sources
+from vocolab.data.module import SpeechDataModule
+from vocolab.errors import UsageError
+from vocolab.files import atomic
+
+ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe, some of its keys overridden, as `{"trainer.max_steps": 2}`. Nothing is built or seeded yet.
+
+    Raises `UsageError`, one line, for whatever is wrong with it.
+    """
+    flags = [f"--{key}={_flag(value)}" for key, value in (overrides or {}).items()]
+    return Recipe(["-c", str(path), *flags])
+
+
+def _flag(value: Any) -> str:
+    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
+
+
+class SaveConfig(SaveConfigCallback):
+    """RUN/config.yaml: the whole composed recipe, written anew by each `fit`; `-c RUN/config.yaml` repeats it."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            config = self.config.clone()
+            config.ckpt_path = None  # how this part of the run began is not part of the recipe
+            with atomic(Path(trainer.default_root_dir) / "config.yaml") as temporary:
+                temporary.write_text(self.parser.dump(config, skip_unset=False))
+
+
+class Recipe(LightningCLI):
+    """A composed recipe. `data`, `model` and `trainer` are built when first asked for, and nothing else with them."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.sources = Sources.of(arguments)
+        try:
+            super().__init__(
+                LightningModule,
+                SpeechDataModule,
+                subclass_mode_model=True,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                trainer_defaults={"default_root_dir": self._default_run(), "use_distributed_sampler": False},
+                seed_everything_default=0,
+                # Parsed without subcommands, `${a.b}` resolves over the whole composed recipe wherever it stands, slot
+                # files included. Under one it needs omegaconf_absolute_to_relative_paths, and ends at the file.
+                run=False,
+                parser_kwargs={
+                    "parser_mode": "omegaconf+",
+                    "exit_on_error": False,
+                    "allow_abbrev": False,
+                    "dump_header": [],
+                },
+                args=list(arguments),
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        except (argparse.ArgumentError, OmegaConfBaseException) as error:
+            raise explain(error, self.sources, self.parser, ROOTS) from error
+
+    def _default_run(self) -> str:
+        return str(Path("runs") / (self.sources.recipes[0].stem if self.sources.recipes else "unnamed"))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None, help="what to start from: last, best or a file"
+        )
+        # Declared so that no recipe, nor a run's config.yaml, states the width; `model` applies it. jsonargparse would
+        # not: resolving `${...}` drops the targets of links, and a link without its target is silently skipped.
+        parser.link_arguments(
+            "data.feature_dim", "model.init_args.vocoder.init_args.in_channels", apply_on="instantiate"
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+        check_top_keys(self.sources, parser)
+
+    def _set_seed(self) -> None:
+        """Loading has no side effects: `model` seeds."""
+
+    def instantiate_classes(self) -> None:
+        """Parts are built when asked for."""
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.config.trainer.default_root_dir)
+
+    @cached_property
+    def data(self) -> SpeechDataModule:
+        """The data module. Neither model nor trainer is built for it."""
+        return self._instantiate(data=self.config.data).data
+
+    @cached_property
+    def model(self) -> LightningModule:
+        """The task with its parts, their weights drawn from `seed_everything`."""
+        config = self.config.model.clone()
+        _widen(config.get("init_args.vocoder"), self.data)
+        if self.config.seed_everything is not False:
+            seed_everything(
+                None if self.config.seed_everything is True else self.config.seed_everything,
+                workers=True,
+                verbose=False,
+            )
+        model = self._instantiate(model=config).model
+        _check_fit(self.data, model)
+        return model
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """The trainer with its loggers and callbacks; everything goes to the run folder."""
+        config = self.config.trainer.clone()
+        _check_trainer(config)
+        config.logger = loggers.in_run(config.logger, self.run_folder)
+        self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
+        self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
+        try:
+            return self.instantiate_trainer()
+        except (MisconfigurationException, ValueError) as error:
+            raise UsageError(
+                str(error), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
+            ) from error
+
+    def _instantiate(self, **slots: Namespace) -> Namespace:
+        """The slots given, as objects; a parser of these slots alone keeps the others out."""
+        parser = self.init_parser(**self.parser_kwargs)
+        for slot in slots:
+            parser.add_lightning_class_args(ROOTS[slot], slot, subclass_mode=slot == "model")
+        try:
+            return parser.instantiate(Namespace(**slots))
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                str(error), ", ".join(slots), f"pip install {error.name}, or leave out what needs it"
+            ) from error
+        except Exception as error:
+            cause = raised_by_a_part(error)
+            if cause is error:
+                raise
+            raise cause from None
+
+
+def _widen(vocoder: Namespace | None, data: SpeechDataModule) -> None:
+    """Give a vocoder the width of the features."""
+    if vocoder is None:
+        return
+    if not data.feature_dim:
+        raise UsageError(
+            "a vocoder needs features", "data.encoder", "name an encoder, as ../configs/encoder/wavlm_large.yaml"
+        )
+    vocoder["init_args.in_channels"] = data.feature_dim
+
+
+def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
+    """Refuse a vocoder whose rate or hop is not that of the data."""
+    vocoder = getattr(model, "vocoder", None)
+    for name, unit in (("sample_rate", "Hz"), ("hop", "samples a frame")):
+        ours, theirs = getattr(vocoder, name, None), getattr(data, name)
+        if ours is not None and theirs and ours != theirs:
+            where = f"model.init_args.vocoder.init_args.{name}"
+            raise UsageError(f"the vocoder has {ours} {unit}, the data {theirs}", where, "make them the same")
+
+
+def _check_trainer(config: Namespace) -> None:
+    if config.use_distributed_sampler:
+        raise UsageError(
+            "the plan already divides batches among ranks", "trainer.use_distributed_sampler", "leave it out"
+        )
