@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,43 @@ def builtin_corpus() -> Path:
 def speech_file(builtin_corpus: Path) -> Path:
     """One real utterance, Opus at 16 kHz mono."""
     return sorted(builtin_corpus.glob("synth/3001/*/*.opus"))[0]
+
+
+@pytest.fixture(scope="session")
+def speech_folder(builtin_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve real utterances of three speakers, SPEAKER/NAME.opus."""
+    root = tmp_path_factory.mktemp("speech")
+    for speaker in ("3001", "3002", "3003"):
+        (root / speaker).mkdir()
+        for file in sorted(builtin_corpus.glob(f"synth/{speaker}/*/*.opus"))[:4]:
+            shutil.copy(file, root / speaker)
+    return root
+
+
+@pytest.fixture(scope="session")
+def mel_shards(speech_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of `speech_folder` with log-mel features; three utterances are validation."""
+    folder = tmp_path_factory.mktemp("shards") / "mel"
+    _mel_data(speech_folder, folder).prepare(workers=1)
+    return folder
+
+
+@pytest.fixture
+def mel_data(speech_folder: Path, mel_shards: Path) -> Callable:
+    """Builds a data module over `mel_shards`: crops of 16 frames, four at a time."""
+    return lambda workers=0, size=4: _mel_data(speech_folder, mel_shards, workers, size)
+
+
+def _mel_data(speech: Path, shards: Path, workers: int = 0, size: int = 4):
+    from vocolab.data import Crops, SpeechDataModule, Utterances
+    from vocolab.data.corpora import Folder
+    from vocolab.encoders import Mel
+
+    return SpeechDataModule(
+        corpus=Folder(speech, val=["*-0003"]),
+        encoder=Mel(),
+        batches=Crops(frames=16, size=size),
+        val_batches=Utterances(size=2),
+        shards=str(shards),
+        workers=workers,
+    )
