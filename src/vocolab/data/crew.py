@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -72,7 +71,7 @@ class Crew:
         self._workers, self._own = [], None
 
     def run(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
-        """Do a stage for the items of these names, the i-th by worker i mod their number; yield each name when it is done."""
+        """Do a stage for the items of these names, the i-th by worker i mod their number; yield each when done."""
         if not names:
             return
         if len(self.devices) == 1:
@@ -131,14 +130,13 @@ def serve(connection: Connection, packed: bytes, device: str) -> None:
             traceback.print_exc()
         own = isinstance(error, VocolabError)
         message = (error.what, error.where, error.remedy) if own else (f"{type(error).__name__}: {error}", "", "")
-        connection.send(("failed", *message))
+        with contextlib.suppress(OSError):
+            connection.send(("failed", *message))
 
 
 def _send(connection: Connection, message: Any) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the worker has died; `_receive` says so
         connection.send(message)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the worker has died; `_receive` says so
 
 
 def _receive(connection: Connection, process: multiprocessing.process.BaseProcess) -> Any:
@@ -152,53 +150,3 @@ def _receive(connection: Connection, process: multiprocessing.process.BaseProces
         _, what, where, remedy = message
         raise VocolabError(what, where, remedy or "run again with VOCOLAB_DEBUG=1 to see where it happened")
     return message
-
-
-def await_others(work: Work, ready: Callable[[], bool], what: str, patience: float, poll: float = 0.2) -> None:
-    """Wait until `ready`. Raises `VocolabError` where no rank has got on for `patience` seconds."""
-    beats, since = work.beats(), time.monotonic()
-    while not ready():
-        time.sleep(poll)
-        now = work.beats()
-        if now != beats:
-            beats, since = now, time.monotonic()
-        elif time.monotonic() - since > patience:
-            waited = f"rank {work.rank} waited {patience:.0f} s for {what} and no rank got on"
-            raise VocolabError(waited, work.shards, "see what the other ranks say, and run again to go on")
-
-
-class Display:
-    """Progress on standard error: a line that changes on a terminal, else a line every tenth."""
-
-    def __init__(self, enabled: bool):
-        self.enabled, self.terminal = enabled, sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        if self.enabled:
-            print(text, file=sys.stderr, flush=True)
-
-    def track(self, label: str, steps: Iterator[Any], weights: dict[Any, float]) -> Iterator[Any]:
-        """Pass the steps on, showing how much of their weight is done and how long the rest will take."""
-        total, done, shown, start = sum(weights.values()) or 1.0, 0.0, -1.0, time.monotonic()
-        for step in steps:
-            done += weights[step]
-            yield step
-            left = (time.monotonic() - start) * (total - done) / done if done else 0
-            text = f"{label}: {100 * done / total:3.0f} %, {_clock(left)} left"
-            if self.terminal:
-                self.say_over(text)
-            elif done / total >= shown + 0.1 or done >= total:
-                shown = done / total
-                self.say(text)
-        if self.terminal and done:
-            self.say("")
-
-    def say_over(self, text: str) -> None:
-        if self.enabled:
-            print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -32,7 +32,7 @@ def read_manifest(shards: Path) -> dict[str, Any]:
 
 def write_manifest(shards: Path, manifest: dict[str, Any]) -> None:
     with atomic(Path(shards) / NAME) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, Any]:

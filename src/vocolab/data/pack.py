@@ -35,7 +35,7 @@ class Layout:
 
     kept: np.ndarray  # (n,) of _KEPT: every utterance that was encoded, and where in its unit
     shards: dict[str, np.ndarray]  # name without `.tar` -> rows of `kept`, in order
-    speakers: dict[str, list[str]]  # split -> names, sorted
+    speakers: dict[str, dict[str, int]]  # split -> speaker -> number, in alphabetical order
 
 
 def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
@@ -58,7 +58,8 @@ def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
         _, shard = np.unique(shard, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
         for number in range(shard[-1] + 1):
             shards[f"{split}/shard-{number:06d}"] = order[shard == number]
-    return Layout(kept, shards, {split: sorted(names) for split, names in rows.items()})
+    speakers = {split: {name: n for n, name in enumerate(sorted(names))} for split, names in rows.items()}
+    return Layout(kept, shards, speakers)
 
 
 def _kept(work: Work, scan: Scan) -> Iterator[tuple[int, ...]]:
@@ -84,26 +85,19 @@ def pack(preparation: Preparation, work: Work, scan: Scan, names: Iterable[str],
     plan = layout(preparation, work, scan)
     source = Source(preparation, work, scan)
     for name in names:
-        tar = work.shards / f"{name}.tar"
-        temporary = work.temporary()
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        split = name.partition("/")[0]
         rows = plan.kept[plan.shards[name]]
-        with open(temporary, "wb") as file:
-            write_tar(file, (source.sample(row) for row in rows))
-        with open(temporary, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = temporary.stat().st_size
-        table = index_rows(
-            temporary, [plan.speakers[split].index(scan.items[r["item"]].utterance.speaker) for r in rows]
-        )
-        tar.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, tar)
+        speakers = plan.speakers[name.partition("/")[0]]
         with work.finish(STAGE, name) as folder:
-            np.save(folder / "rows.npy", table)
-            write_json(
-                folder / "item.json", {"name": f"{name}.tar", "sha256": digest, "samples": len(rows), "bytes": size}
-            )
+            tar = folder / "shard.tar"
+            with open(tar, "wb") as file:
+                write_tar(file, (source.sample(row) for row in rows))
+            about = {"name": f"{name}.tar", "sha256": _sha256(tar), "samples": len(rows), "bytes": tar.stat().st_size}
+            write_json(folder / "item.json", about)
+            numbers = [speakers[scan.items[item].utterance.speaker] for item in rows["item"]]
+            np.save(folder / "rows.npy", index_rows(tar, numbers))
+            target = work.shards / about["name"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(tar, target)
         yield name
 
 
@@ -149,7 +143,12 @@ class Source:
             "seconds": samples / self.preparation.rate,
             "source": u.source,
         }
-        return json.dumps(about, ensure_ascii=False).encode()
+        return json.dumps(about).encode()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -168,7 +167,7 @@ def write_tar(file: io.BufferedWriter, samples: Iterable[dict[str, Any]]) -> Non
 
 
 def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
-    """The rows of a shard, read back from the tar itself, so that they point at what is really there; `shard` is set later."""
+    """The rows of a shard, read back from the tar itself, so that they point at what is there; `shard` is set later."""
     rows = np.zeros(len(speakers), dtype=ROW)
     rows["speaker"] = speakers
     keys: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The second stage of a preparation: for each frame, the places of its nearest neighbours in the pool of its speaker."""
+"""The second stage of a preparation: where each frame's nearest neighbours are in the pool of its speaker."""
 
 from __future__ import annotations
 

@@ -1,22 +1,24 @@
 """Speech on disk to shards: scan, encode, match, pack.
 
-Each stage leaves finished items under `SHARDS/.work`, so a killed run goes on with what is missing, and ranks on several machines
-need no connection but the folder they share. Whatever the number of workers and restarts, the shards have the same bytes.
+Each stage leaves finished items under `SHARDS/.work`, so a killed run goes on with what is missing, and ranks on
+several machines need no connection but the folder they share. However many workers and restarts: the same bytes.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vocolab.data import encode, pack, prematch, scan
-from vocolab.data.crew import Crew, Display, await_others, devices, share_of_ranks
+from vocolab.data.crew import Crew, devices, share_of_ranks
 from vocolab.data.index import Index
 from vocolab.data.manifest import NAME, check_shards, versions, write_manifest
+from vocolab.data.progress import Display, await_others, beating
 from vocolab.data.spec import FORMAT, Prematch, Preparation, check_spec, spec_hash
 from vocolab.data.work import Work
 from vocolab.errors import UsageError, VocolabError
@@ -35,8 +37,9 @@ def prepare(
 ) -> Path:
     """Make the shards, or what is missing of them, and return their folder (default: one named by what is in it).
 
-    workers: processes; default one a core, or one on a GPU. rank, world: this process among those that share the work, default as
-    torchrun or SLURM says; each returns when all is done. patience: seconds without progress anywhere until a waiting rank gives up.
+    workers: processes; default one a core, or one on a GPU. rank, world: this process among those that share the work,
+    default as torchrun or SLURM says; each returns when all is done. patience: seconds without progress anywhere until
+    a waiting rank gives up.
     Raises `VocolabError` where nothing can be read, the disk is too small, or the folder holds shards of another spec.
     """
     if workers is not None and workers < 1:
@@ -44,102 +47,106 @@ def prepare(
     spec = preparation.spec()
     shards = Path(shards) if shards is not None else Path("shards") / spec_hash(spec)[:12]
     rank, world = share_of_ranks(rank, world)
+    work = Work(shards, rank)
     if (shards / NAME).exists():
         check_shards(shards, spec)
+        if rank == 0:
+            work.remove()  # in case a run was killed in its last moment
         return shards
-    work, display = Work(shards, rank), Display(progress and rank == 0)
+    run = _Run(preparation, spec, work, world, Display(progress and rank == 0), patience)
     try:
-        found = _start(preparation, work, spec, world, display, patience)
-        crew_devices = devices(preparation.device, workers)[: len(found.units)]
-        with Crew(preparation, work, crew_devices) as crew:
-            for stage in (encode.STAGE, prematch.STAGE, pack.STAGE):
-                _run(stage, preparation, work, found, crew, world, display, patience)
+        found = run.start()
+        with Crew(preparation, work, devices(preparation.device, workers)[: len(found.units)]) as crew:
+            run.stage(encode.STAGE, found, crew)
+            _check_any_left(work, found)
+            if preparation.prematch is not None:
+                run.stage(prematch.STAGE, found, crew)
+            run.stage(pack.STAGE, found, crew)
         if rank == 0:
             _finish(preparation, work, found, spec)
-        else:
-            await_others(work, lambda: (shards / NAME).exists(), "the manifest", patience)
+        run.wait(lambda: False, "the manifest")
     except FileNotFoundError:
-        if rank == 0 or not (shards / NAME).exists():  # else the first rank was through, and has tidied up
+        if rank == 0 or not run.ended():  # else the first rank was through, and has tidied up
             raise
     return shards
 
 
-def _start(
-    preparation: Preparation, work: Work, spec: dict[str, Any], world: int, display: Display, patience: float
-) -> scan.Scan:
-    """Claim the folder and list the work: the first rank looks over the corpus, the others wait for its list."""
-    try:
-        work.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VocolabError(f"cannot write ({error.strerror})", work.shards, "choose another --data.shards") from error
-    work.clean(world)
-    if work.rank == 0 and not work.finished("scan", "all"):
-        display.say("looking over the corpus")
-        scan.save(work, scan.scan(preparation, work.beat) | {"spec": spec})
-    await_others(work, lambda: work.finished("scan", "all"), "the list of files", patience)
-    check_spec(work.read("scan", "all")["spec"], spec, work.root)
-    found = scan.load(work, preparation)
-    if work.rank == 0:
-        _check_space(preparation, work, found, display)
-    return found
+@dataclass
+class _Run:
+    """One rank's part in a preparation."""
+
+    preparation: Preparation
+    spec: dict[str, Any]
+    work: Work
+    world: int
+    display: Display
+    patience: float
+
+    def ended(self) -> bool:
+        return (self.work.shards / NAME).exists()
+
+    def wait(self, ready: Callable[[], bool], what: str) -> None:
+        """Until the others are as far; the first rank may be through with everything before this one looks."""
+        await_others(self.work, lambda: ready() or self.ended(), what, self.patience)
+
+    def start(self) -> scan.Scan:
+        """List the work: the first rank looks over the corpus, the others wait for its list."""
+        self.work.clean(self.world)
+        if self.work.rank == 0 and not self.work.finished("scan", "all"):
+            self.display.say("looking over the corpus")
+            with beating(self.work):
+                listed = scan.scan(self.preparation)
+            scan.save(self.work, listed | {"spec": self.spec})
+        self.wait(lambda: self.work.finished("scan", "all"), "the list of files")
+        check_spec(self.work.read("scan", "all")["spec"], self.spec, self.work.shards)
+        found = scan.load(self.work, self.preparation)
+        if self.work.rank == 0:
+            self.check_space(found)
+        return found
+
+    def check_space(self, found: scan.Scan) -> None:
+        """Say how much shards and unfinished work will take. Raises `VocolabError` where the disk has less left."""
+        shards, temporary = _space(self.preparation, found)
+        splits = {item.split for item in found.items}
+        folders = [self.work.root, *(self.work.shards / split for split in splits)]
+        there = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+        free, missing = shutil.disk_usage(self.work.shards).free, max(0, shards + temporary - there)
+        hours = sum(item.seconds for item in found.items) / 3600
+        self.display.say(
+            f"{len(found.items):,} utterances, {hours:.1f} h: {_size(shards)} of shards in {self.work.shards} "
+            f"and {_size(temporary)} while they are made, {_size(missing)} of it to come; {_size(free)} free"
+        )
+        if missing > free:
+            what = f"disk too small: {_size(missing)} needed, {_size(free)} free"
+            raise VocolabError(what, self.work.shards, "free space or choose another --data.shards")
+
+    def stage(self, stage: str, found: scan.Scan, crew: Crew) -> None:
+        """Do this rank's share of a stage (item i is rank i mod world's) and wait for the others'."""
+        work = self.work
+        weights: dict[Any, float] = {unit.number: unit.seconds for unit in found.units}
+        if stage == pack.STAGE:
+            weights = {n: len(rows) for n, rows in pack.layout(self.preparation, work, found).shards.items()}
+        mine = [name for name in list(weights)[work.rank :: self.world] if not work.finished(stage, name)]
+        for _ in self.display.track(stage, crew.run(stage, mine), {name: weights[name] for name in mine}):
+            work.beat()
+        self.wait(lambda: all(work.finished(stage, name) for name in weights), f"the stage {stage!r}")
 
 
-def _check_space(preparation: Preparation, work: Work, found: scan.Scan, display: Display) -> None:
-    """Say how much the shards and the unfinished work will take. Raises `VocolabError` where the disk has less left."""
+def _space(preparation: Preparation, found: scan.Scan) -> tuple[float, float]:
+    """Bytes of the shards and of the unfinished work beside them."""
     seconds = sum(item.seconds for item in found.items)
-    audio, features, places = 2 * preparation.rate * seconds, 0.0, 0.0
-    copies = 1
-    if preparation.encoder is not None:
-        frames = seconds * preparation.rate / preparation.hop
-        features = 2 * preparation.encoder.dim * frames
-        copies = 1 if preparation.layers[0] == preparation.layers[1] else 2
-        places = 8 * preparation.prematch.topk * frames if preparation.prematch is not None else 0.0
-    final = audio + features + 3072 * len(found.items)
-    temporary = audio + copies * features + places
-    there = sum(file.stat().st_size for file in work.shards.rglob("*") if file.is_file())
-    free = shutil.disk_usage(work.shards).free
-    missing = final + temporary - there
-    display.say(
-        f"{len(found.items):,} utterances, {seconds / 3600:.1f} h: {_size(final)} of shards in {work.shards}, "
-        f"{_size(temporary)} more while they are made; {_size(free)} free"
-    )
-    if missing > free:
-        what = f"disk too small: {_size(missing)} needed, {_size(free)} free"
-        raise VocolabError(what, work.shards, "free space or choose another --data.shards")
+    audio = 2 * preparation.rate * seconds
+    if preparation.encoder is None:
+        return audio + 3072 * len(found.items), audio
+    frames = seconds * preparation.rate / preparation.hop
+    features = 2 * preparation.encoder.dim * frames
+    copies = 1 if preparation.layers[0] == preparation.layers[1] else 2
+    places = 8 * preparation.prematch.topk * frames if preparation.prematch is not None else 0
+    return audio + features + 3072 * len(found.items), audio + copies * features + places
 
 
 def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def _run(
-    stage: str,
-    preparation: Preparation,
-    work: Work,
-    found: scan.Scan,
-    crew: Crew,
-    world: int,
-    display: Display,
-    patience: float,
-) -> None:
-    """Do this rank's share of a stage (item i is rank i mod world's) and wait for the others'."""
-    if stage == prematch.STAGE and preparation.prematch is None:
-        return
-    if stage == pack.STAGE:
-        weights: dict[Any, float] = {n: len(rows) for n, rows in pack.layout(preparation, work, found).shards.items()}
-    else:
-        weights = {unit.number: unit.seconds for unit in found.units}
-    mine = [name for name in list(weights)[work.rank :: world] if not work.finished(stage, name)]
-    for _ in display.track(stage, crew.run(stage, mine), weights):
-        work.beat()
-
-    def ready() -> bool:
-        done = all(work.finished(stage, name) for name in weights)
-        return done or (work.shards / NAME).exists()  # the first rank may be through before this one looks
-
-    await_others(work, ready, f"the stage {stage!r}", patience)
-    if stage == encode.STAGE:
-        _check_any_left(work, found)
 
 
 def _check_any_left(work: Work, found: scan.Scan) -> None:
@@ -150,9 +157,8 @@ def _check_any_left(work: Work, found: scan.Scan) -> None:
     if work.rank == 0:
         work.remove()  # the files may be mended before the next run
     count = len(found.items) + len(found.skipped)
-    raise VocolabError(
-        f"none of {count} files can be used", f"{first['path']} ({first['reason']})", "check --data.corpus"
-    )
+    where = f"{first['path']} ({first['reason']})"
+    raise VocolabError(f"none of {count} files can be used", where, "check --data.corpus")
 
 
 def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:
@@ -170,7 +176,7 @@ def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[s
             rows=rows,
             shards=[shards[name]["name"] for name in names],
             sizes=[shards[name]["bytes"] for name in names],
-            speakers=speakers,
+            speakers=list(speakers),
             sample_rate=preparation.rate,
             hop=preparation.hop,
             channels=0 if preparation.encoder is None else preparation.encoder.dim,

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +57,19 @@ class Scan:
         return pools
 
 
-def scan(preparation: Preparation, beat: Callable[[], None]) -> dict[str, Any]:
-    """Read every header, calling `beat` now and then; returns what `load` reads back. Raises `VocolabError` where nothing is left."""
+def scan(preparation: Preparation) -> dict[str, Any]:
+    """Read every header; returns what `save` writes. Raises `VocolabError` where nothing is left."""
     splits = preparation.corpus.splits()
     for split, utterances in splits.items():
         _check_keys(split, utterances)
     found = [(split, u) for split in splits for u in sorted(splits[split], key=lambda u: (u.speaker, u.key))]
     items, skipped = [], []
     with ThreadPoolExecutor(16) as threads:  # headers wait for the disk, not for the processor
-        for count, ((split, u), seconds) in enumerate(zip(found, threads.map(_seconds, found), strict=True)):
-            if count % 1000 == 0:
-                beat()
+        for (split, u), seconds in zip(found, threads.map(_seconds, found), strict=True):
             if isinstance(seconds, str):
                 skipped.append({"path": u.source, "reason": seconds})
             else:
-                items.append([split, seconds, {**dataclasses.asdict(u), "path": str(u.path)}])
+                items.append([split, seconds, dataclasses.asdict(u) | {"path": str(Path(u.path).absolute())}])
     if not items:
         first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
         raise VocolabError(f"none of {len(found)} files can be used", first, "check --data.corpus")

@@ -18,7 +18,7 @@ FORMAT = 1
 
 @dataclass
 class Prematch:
-    """Replace each frame by the mean of its nearest frames in the same speaker's other utterances (Baas et al. 2023, 3.2).
+    """Replace each frame by the mean of its nearest in the same speaker's other utterances (Baas et al. 2023, 3.2).
 
     The pool of a training utterance is the training split's; that of a held-out one is its own split's and the
     training split's, so that what is held out never enters training.
@@ -111,13 +111,13 @@ class Preparation:
 
 
 def spec_hash(spec: dict[str, Any]) -> str:
-    """sha256 of a spec, as hexadecimal digits. The path of an encoder whose weights' hash is in the spec does not enter."""
+    """sha256 of a spec. The path of an encoder whose weights' hash is in the spec does not enter."""
     left = {key: value for key, value in _flat(spec).items() if key not in _places(spec)}
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
 
 
 def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
-    """Raise `VocolabError` naming the keys in which shards differ from what is wanted. Where the corpus lies is no difference."""
+    """Raise `VocolabError` naming the keys in which shards differ from what is wanted, but for the corpus' place."""
     old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
     if old.get("encoder.class_path") == new.get("encoder.class_path"):
         ignored = {"corpus.init_args.root"} | _places(found) & _places(wanted)

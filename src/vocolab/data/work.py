@@ -58,7 +58,12 @@ class Work:
         return json.loads((self.item(stage, name) / "item.json").read_text(encoding="utf-8"))
 
     def clean(self, world: int) -> None:
-        """Remove what a killed run of this rank left unfinished; rank 0 also tidies up after ranks there are no more."""
+        """Remove what a killed run of this rank left unfinished; rank 0 also what ranks left that are no more."""
+        try:
+            self.shards.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = "choose another --data.shards"
+            raise VocolabError(f"cannot write ({error.strerror})", self.shards, remedy) from error
         folder = self.root / "tmp"
         gone = [f for f in folder.glob("rank*") if int(f.name[4:]) >= world] if self.rank == 0 else []
         for stale in [folder / f"rank{self.rank}", *gone]:
@@ -69,7 +74,7 @@ class Work:
                     file.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The end of the preparation. The folder is renamed first, so that no half of it is ever taken for work to go on with."""
+        """The end of the preparation. Renamed first, so that no half of it is ever taken for work to go on with."""
         gone = self.shards / ".work-done"
         shutil.rmtree(gone, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
@@ -89,4 +94,4 @@ class Work:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(value))
