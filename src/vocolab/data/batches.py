@@ -2,19 +2,91 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+from vocolab.data.index import Index
+from vocolab.data.plan import Cover, CropPlan, LengthPlan, Plan, UtterancePlan
+from vocolab.errors import UsageError
 
 
 @dataclass
 class SpeechBatch:
-    """Samples padded on the right. A field is None where the shards do not hold it."""
+    """Samples padded on the right. A field is None where the shards do not hold it.
 
-    audio: Tensor  # (B, T) float32 in [-1, 1)
+    The loader gives the stored types (int16 audio, fp16 features, int16 codes), half as much to move; `unpacked` gives
+    the types below, and the data module applies it on the device.
+    """
+
+    audio: Tensor  # (B, T) float32 in [-1, 1); T = L * hop
     audio_lengths: Tensor  # (B,) samples
-    feats: Tensor | None = None  # (B, L, C) float32 once on the device
+    feats: Tensor | None = None  # (B, L, C) float32
     codes: Tensor | None = None  # (B, K, L) int64
     lengths: Tensor | None = None  # (B,) frames
-    keys: list[str] = field(default_factory=list)
+    rows: Tensor | None = None  # (B,) rows of the split's index
+    starts: Tensor | None = None  # (B,) first frame within the utterance
+    keys: list[str] = field(default_factory=list)  # of whole utterances; crops go without
     speakers: list[str] = field(default_factory=list)
+
+    def unpacked(self) -> SpeechBatch:
+        """The batch in the types to compute with; unchanged where it is in them."""
+        return dataclasses.replace(
+            self,
+            audio=self.audio.float() / 32768 if self.audio.dtype == torch.int16 else self.audio,
+            feats=None if self.feats is None else self.feats.float(),
+            codes=None if self.codes is None else self.codes.long(),
+        )
+
+    def pin_memory(self) -> SpeechBatch:
+        """The batch in page-locked memory; the hook torch's DataLoader looks for."""
+        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v.pin_memory() for k, v in tensors.items() if isinstance(v, Tensor)})
+
+
+class Batches(ABC):
+    """How samples are drawn from a corpus and put together."""
+
+    @abstractmethod
+    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
+        """The full batches of a training epoch, not yet divided among ranks. A pure function of its arguments."""
+
+    @abstractmethod
+    def cover(self, index: Index, ranks: int = 1) -> Plan:
+        """The batches of every evaluation, each sample in one of them; a multiple of `ranks`, none empty."""
+
+
+class Crops(Batches):
+    """`size` crops of `frames` frames, uniform over the corpus. Shorter utterances are left out."""
+
+    def __init__(self, frames: int = 22, size: int = 16):
+        self.frames = _positive("frames", frames)
+        self.size = _positive("size", size)
+
+    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
+        return CropPlan(index.rows["frames"], self.frames, self.size, seed, epoch)
+
+    def cover(self, index: Index, ranks: int = 1) -> Plan:
+        return Cover(self.plan(index, 0, 0), ranks)
+
+
+class Utterances(Batches):
+    """`size` whole utterances: in random order for training, those of similar length together for evaluation."""
+
+    def __init__(self, size: int = 8):
+        self.size = _positive("size", size)
+
+    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
+        return UtterancePlan(index.rows["frames"], self.size, seed, epoch)
+
+    def cover(self, index: Index, ranks: int = 1) -> Plan:
+        return Cover(LengthPlan(index.rows["frames"], self.size), ranks)
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise UsageError(f"{name} is {value}", "data.batches", "give a whole number above 0")
+    return value

@@ -14,7 +14,8 @@ import numpy as np
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 
-# Offsets are bytes from the start of the shard to the first byte of the raw array (past the .npy header); 0 where a sample has no such member.
+# Offsets are bytes from the start of the shard to the first byte of the raw array (past the .npy header); 0 where a
+# sample has no such member.
 ROW = np.dtype(
     [
         ("shard", "<u4"),  # position in `Index.shards`
@@ -49,7 +50,7 @@ class Index:
 
     @classmethod
     def open(cls, root: Path, split: str) -> Index:
-        """Map the index of `split` under the shard folder `root`. Raises `VocolabError` where it is missing or damaged."""
+        """Map the index of `split` in the shard folder `root`. Raises `VocolabError` where it is missing or damaged."""
         path = Path(root) / "index" / f"{split}.npy"
         try:
             rows = np.load(path, mmap_mode="r")

@@ -1,0 +1,163 @@
+"""The one data module: it prepares the shards that are missing and hands out planned batches."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+
+from vocolab.data.batches import Batches, Crops, SpeechBatch, Utterances
+from vocolab.data.corpora import Corpus
+from vocolab.data.loader import CoveringBatches, EvaluationLoader, PlannedBatches, TrainLoader
+from vocolab.data.manifest import check_shards
+from vocolab.data.spec import Prematch, Preparation
+from vocolab.encoders.base import Encoder
+from vocolab.errors import UsageError, VocolabError
+
+log = logging.getLogger(__name__)
+
+
+class SpeechDataModule(LightningDataModule):
+    """Speech, and what was made of it, in batches. What is given decides what a sample holds."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        encoder: Encoder | None = None,
+        prematch: Prematch | None = None,
+        batches: Batches = Crops(frames=22, size=16),  # noqa: B008 (never changed, and shown as it is in a recipe's full config)
+        val_batches: Batches = Utterances(size=8),  # noqa: B008
+        shards: str | None = None,
+        sample_rate: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+        prepare_workers: int | None = None,
+    ):
+        """
+        Args:
+            corpus: where the speech comes from.
+            encoder: what turns it into features; none: the shards hold audio alone.
+            prematch: replace features by their neighbours' mean, as kNN-VC does before training.
+            batches: how training samples are drawn.
+            val_batches: how whole splits are covered in evaluation.
+            shards: the folder of the shards; default: one named by what is in it.
+            sample_rate: of the audio in Hz; default: the encoder's.
+            workers: processes that read batches beside the training.
+            seed: decides the order of the training batches, not the shards.
+            prepare_workers: processes that make missing shards; default: one a core, or one on a GPU.
+        """
+        super().__init__()
+        if shards is not None and "://" in shards:
+            remedy = "copy them into a folder and give that as --data.shards"
+            raise UsageError("shards at a URL are not supported", shards, remedy)
+        if workers < 0:
+            raise UsageError(f"workers is {workers}", "data.workers", "give 0 (read in the training process) or more")
+        self.corpus, self.encoder, self.prematch = corpus, encoder, prematch
+        self.batches, self.val_batches = batches, val_batches
+        self.shards, self.workers, self.seed = shards, workers, seed
+        self.prepare_workers = prepare_workers
+        self.preparation = Preparation(corpus=corpus, encoder=encoder, prematch=prematch, sample_rate=sample_rate)
+        self.sample_rate = self.preparation.rate  # Hz
+        self.hop = self.preparation.hop  # samples a frame
+        self.feature_dim = 0 if encoder is None else encoder.dim
+        self._checked: Path | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that decides the numbers in the shards."""
+        return self.preparation.spec()
+
+    def folder(self) -> Path:
+        """Where the shards are or will be."""
+        return self.preparation.default_folder() if self.shards is None else Path(self.shards)
+
+    def prepare(self, workers: int | None = None) -> Path:
+        """Make the shards where they are missing, else check that they are what this data describes.
+
+        Returns their folder. Call it before any process group exists: it may take hours, and the ranks of a group time out waiting. Under
+        torchrun or SLURM every process calls it and they share the work.
+        """
+        from vocolab.data.prepare import prepare
+
+        self._checked = prepare(self.preparation, self.shards, self.prepare_workers if workers is None else workers)
+        return self._checked
+
+    def prepare_data(self) -> None:
+        """Prepare in a run of one process. Among ranks only `setup` runs, which refuses where shards are missing."""
+        if self._checked is None and not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            self.prepare()
+
+    def setup(self, stage: str) -> None:
+        if self._checked is None:
+            folder = self.folder()
+            check_shards(folder, self.spec())
+            self._checked = folder
+
+    def train_dataloader(self) -> TrainLoader:
+        if self.trainer is not None and self.trainer.overfit_batches:
+            remedy = "train on a corpus of few utterances instead"
+            raise UsageError("batches are planned, not repeated", "trainer.overfit_batches", remedy)
+        dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
+        plan = dataset.plan(0)
+        if not dataset.length():
+            needed = f"{plan.size} on each of {dataset.ranks} ranks" if dataset.ranks > 1 else str(plan.size)
+            raise VocolabError(
+                f"the train split gives {plan.count} samples for a batch, fewer than {needed}",
+                self._root(),
+                "reduce --data.batches.size or --data.batches.frames, or add speech",
+            )
+        self._report_left_out("train", plan.left_out, len(dataset.reader.index))
+        # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
+        # handed out, it is right even if a run dies within an update.
+        position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return TrainLoader(dataset, self.workers, self._pin_memory(), position)
+
+    def val_dataloader(self) -> EvaluationLoader | list:
+        fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        return self._evaluation("val", required=not fitting)
+
+    def test_dataloader(self) -> EvaluationLoader | list:
+        return self._evaluation("test", required=True)
+
+    def predict_dataloader(self) -> EvaluationLoader | list:
+        return self._evaluation("test", required=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch.unpacked() if isinstance(batch, SpeechBatch) else batch
+
+    def _evaluation(self, split: str, required: bool) -> EvaluationLoader | list:
+        root = self._root()
+        if required or (root / "index" / f"{split}.npy").is_file():
+            dataset = CoveringBatches(root, split, self.val_batches, 0, *self._ranks())
+            if dataset.length():
+                self._report_left_out(split, dataset.plan(0).left_out, len(dataset.reader.index))
+                return EvaluationLoader(dataset, self.workers, self._pin_memory())
+            if required:
+                raise VocolabError(f"the {split} split is empty", root, "choose a corpus that has one")
+        self._warn(f"{root}: no {split} split, so no validation")
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's words for it
+        return []
+
+    def _root(self) -> Path:
+        self.setup("")
+        assert self._checked is not None
+        return self._checked
+
+    def _ranks(self) -> tuple[int, int]:
+        """This process's rank and the number of ranks."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _pin_memory(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _report_left_out(self, split: str, left_out: int, of: int) -> None:
+        if left_out:
+            self._warn(f"{self._root()}: {left_out} of {of} {split} utterances are too short for a batch and left out")
+
+    def _warn(self, line: str) -> None:
+        if self._ranks()[0] == 0:
+            log.warning(line)

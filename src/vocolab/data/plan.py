@@ -1,0 +1,194 @@
+"""Which crops or utterances come in which batch: a pure function of (index, seed, epoch), known batch by batch.
+
+Nothing is shuffled in memory. The order is a keyed permutation computed item by item, so a plan over 300 million crops
+costs one cumulative sum and any of its batches is known at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_MASK = (1 << 64) - 1
+_ROUNDS = 8
+_BLOCK = 64  # batches computed together
+
+
+@dataclass
+class Items:
+    """The samples of a batch, as stretches of rows of the index."""
+
+    rows: np.ndarray  # (B,) rows of the index
+    starts: np.ndarray  # (B,) first frame
+    frames: np.ndarray  # (B,) number of frames
+    whole: bool = False  # whole utterances, whose batches carry keys
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Items:
+        return Items(self.rows[part], self.starts[part], self.frames[part], self.whole)
+
+
+class Plan(ABC):
+    """`count` items in a fixed order, `size` to a batch; the incomplete last batch is left out."""
+
+    count: int
+    size: int
+    left_out: int = 0  # utterances of the index that no batch holds, because they are too short
+    _known: tuple[int, Items] | None = None  # the block of batches last asked for; it costs little more than a batch
+
+    @abstractmethod
+    def items(self, numbers: np.ndarray) -> Items:
+        """The items at the given places (b,) of the order."""
+
+    def __len__(self) -> int:
+        return self.count // self.size
+
+    def __getitem__(self, batch: int) -> Items:
+        if not 0 <= batch < len(self):
+            raise IndexError(batch)
+        block, place = divmod(batch, _BLOCK)
+        if self._known is None or self._known[0] != block:
+            numbers = np.arange(block * _BLOCK * self.size, min((block + 1) * _BLOCK, len(self)) * self.size)
+            self._known = block, self.items(numbers)
+        return self._known[1][place * self.size : (place + 1) * self.size]
+
+
+class CropPlan(Plan):
+    """Crops of `length` frames, each possible crop of the corpus equally likely, no frame twice in an epoch.
+
+    Lay all possible crops of all utterances in one line, `frames - length + 1` to an utterance, and take every
+    `length`-th of them from a random place on: two crops of one utterance then never overlap, and every start has the
+    same chance. (Tiling each utterance with `frames // length` crops could not reach all starts: an utterance of two
+    crops' length has only one such tiling.)
+    """
+
+    def __init__(self, frames: np.ndarray, length: int, size: int, seed: int, epoch: int):
+        """frames (n,): lengths of the utterances."""
+        self.frames, self.length, self.size = frames, length, size
+        possible = np.maximum(frames.astype(np.int64) - (length - 1), 0)
+        self.left_out = int(np.count_nonzero(possible == 0))
+        self.ends = np.cumsum(possible, out=possible)  # (n,) end of each utterance on the line
+        self.total = int(self.ends[-1]) if len(frames) else 0
+        self.count = max(self.total // length, min(self.total, 1))
+        self.phase = mix(seed, epoch, 1) % max(self.total, 1)
+        self.key = mix(seed, epoch, 2)
+
+    def items(self, numbers: np.ndarray) -> Items:
+        places = (permute(numbers, self.count, self.key) * self.length + self.phase) % self.total
+        rows = np.searchsorted(self.ends, places, side="right")
+        starts = places - np.where(rows > 0, self.ends[rows - 1], 0)
+        return Items(rows, starts, np.full(len(rows), self.length))
+
+
+class UtterancePlan(Plan):
+    """Whole utterances in random order; those without a frame are left out."""
+
+    def __init__(self, frames: np.ndarray, size: int, seed: int, epoch: int):
+        self.frames, self.size = frames, size
+        self.rows = np.flatnonzero(frames)
+        self.count, self.left_out = len(self.rows), len(frames) - len(self.rows)
+        self.key = mix(seed, epoch, 3)
+
+    def items(self, numbers: np.ndarray) -> Items:
+        rows = self.rows[permute(numbers, self.count, self.key)]
+        return Items(rows, np.zeros(len(rows), np.int64), self.frames[rows].astype(np.int64), whole=True)
+
+
+class LengthPlan(UtterancePlan):
+    """Whole utterances from short to long, so that neighbours need little padding."""
+
+    def __init__(self, frames: np.ndarray, size: int):
+        super().__init__(frames, size, seed=0, epoch=0)
+        self.rows = self.rows[np.argsort(frames[self.rows], kind="stable")]
+
+    def items(self, numbers: np.ndarray) -> Items:
+        rows = self.rows[numbers]
+        return Items(rows, np.zeros(len(rows), np.int64), self.frames[rows].astype(np.int64), whole=True)
+
+
+class Cover(Plan):
+    """Every item of another plan exactly once, for evaluation: nearly equal batches, as many to each of `ranks`.
+
+    No collective can hang, since all ranks have the same number of batches and none is empty. Only where there are
+    fewer items than ranks are some repeated. Batches come in a fixed random order, so that the first are like the rest.
+    """
+
+    def __init__(self, plan: Plan, ranks: int = 1):
+        self.plan, self.count, self.size, self.left_out = plan, plan.count, plan.size, plan.left_out
+        most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)  # more would leave some of them empty
+        self.batches = min(-(-self.count // (self.size * ranks)) * ranks, most)
+
+    def items(self, numbers: np.ndarray) -> Items:
+        return self.plan.items(numbers)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, batch: int) -> Items:
+        if not 0 <= batch < self.batches:
+            raise IndexError(batch)
+        place = int(permute(np.array([batch]), self.batches, mix(0))[0])
+        first, end = place * self.count // self.batches, (place + 1) * self.count // self.batches
+        return self.items(np.arange(first, max(end, first + 1)))
+
+
+def share(batches: int, ranks: int) -> int:
+    """How many batches each of `ranks` gets. Rank r takes r, r + ranks, …; fewer than `ranks` are left out."""
+    return batches // ranks
+
+
+def walk(batches_of: Callable[[int], int], position: int) -> Iterator[tuple[int, int]]:
+    """(epoch, batch) of every batch from the `position`-th on, without end; an epoch has `batches_of(epoch)`."""
+    epoch = 0
+    while position >= (n := batches_of(epoch)):
+        position, epoch = position - n, epoch + 1
+    while True:
+        yield from ((epoch, batch) for batch in range(position, batches_of(epoch)))
+        position, epoch = 0, epoch + 1
+
+
+def mix(*values: int) -> int:
+    """64 well-mixed bits of integers: the same on every machine."""
+    state = 0
+    for value in values:
+        state = (state + (value & _MASK) + 0x9E3779B97F4A7C15) & _MASK
+        state = _scramble(state, _MASK)
+    return state
+
+
+def permute(numbers: np.ndarray, n: int, key: int) -> np.ndarray:
+    """Where a pseudo-random permutation of range(n), chosen by `key`, puts each of `numbers` (b,).
+
+    A Feistel network over a grid of about n cells, left and right half added modulo its sides (Black and Rogaway 2002,
+    §5); numbers that leave range(n) walk on along their cycle until they return.
+    """
+    side = max(int(np.ceil(np.sqrt(n))), 1)
+    other = -(-n // side)
+    keys = [mix(key, r) for r in range(_ROUNDS)]
+
+    def grid(x: np.ndarray) -> np.ndarray:
+        left, right = x // other, x % other
+        for r in range(0, _ROUNDS, 2):
+            left = (left + _scramble(right ^ keys[r]) % side) % side
+            right = (right + _scramble(left ^ keys[r + 1]) % other) % other
+        return left * other + right
+
+    out = grid(np.asarray(numbers).astype(np.uint64))
+    while (outside := out >= n).any():
+        out[outside] = grid(out[outside])
+    return out.astype(np.int64)
+
+
+def _scramble(x: Any, mask: int | None = None) -> Any:
+    """The finalizer of SplitMix64 (Steele et al. 2014): of uint64 (b,), which wrap, or of an int with a mask."""
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = x if mask is None else x & mask
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    x = x if mask is None else x & mask
+    return x ^ (x >> 31)

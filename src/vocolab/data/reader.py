@@ -1,0 +1,130 @@
+"""Read just the bytes a batch needs from tars mapped into memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vocolab.data.batches import SpeechBatch
+from vocolab.data.index import Index
+from vocolab.data.plan import Items
+from vocolab.errors import VocolabError
+
+_FLOAT16, _INT16 = np.dtype("<f2"), np.dtype("<i2")
+_HEADER = 512  # bytes of the tar header right before a member's data; it begins with the member's name
+
+
+class ShardReader:
+    """Batches of one split.
+
+    Maps are opened when first needed, at most `open_shards` at a time; a pickled reader opens its own.
+    """
+
+    def __init__(self, root: Path, split: str, open_shards: int = 256):
+        """Raises `VocolabError` where the index is missing or a shard is not as long as when it was written."""
+        self.root, self.split, self.open_shards = Path(root), split, open_shards
+        self.index = Index.open(self.root, split)
+        self._maps: OrderedDict[int, mmap.mmap] = OrderedDict()
+        for shard, size in enumerate(self.index.sizes):
+            self._check(shard, size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root, self.split, self.open_shards)
+
+    def batch(self, items: Items) -> SpeechBatch:
+        """Samples in the types they are stored in, padded with zeros to the longest."""
+        index, rows = self.index, self.index.rows[items.rows]
+        maps = [self._map(shard) for shard in rows["shard"].tolist()]
+        first = np.minimum(items.starts * index.hop, rows["samples"])  # (B,) samples
+        samples = np.minimum((items.starts + items.frames) * index.hop, rows["samples"]) - first
+        length = int(items.frames.max())
+        audio_at = rows["audio_at"].astype(np.int64) + 2 * first
+        feats_at = rows["feats_at"].astype(np.int64) + 2 * index.channels * items.starts
+        # All of the batch is asked of the disk before the first byte is waited for.
+        announce(maps, audio_at, 2 * samples)
+        announce(maps, feats_at, 2 * index.channels * items.frames)
+        audio = _stack(maps, audio_at, samples, (length * index.hop,), _INT16)
+        return SpeechBatch(
+            audio=audio,
+            audio_lengths=torch.from_numpy(samples),
+            feats=_stack(maps, feats_at, items.frames, (length, index.channels), _FLOAT16) if index.channels else None,
+            codes=self._codes(rows, maps, items, length) if index.levels else None,
+            lengths=torch.from_numpy(items.frames),
+            rows=torch.from_numpy(items.rows),
+            starts=torch.from_numpy(items.starts),
+            keys=[self._key(row) for row in rows] if items.whole else [],
+            speakers=[index.speakers[speaker] for speaker in rows["speaker"].tolist()],
+        )
+
+    def _codes(self, rows: np.ndarray, maps: list[mmap.mmap], items: Items, length: int) -> torch.Tensor:
+        levels = self.index.levels
+        out = np.zeros((len(rows), levels, length), _INT16)
+        for b, (row, mapped, start, frames) in enumerate(zip(rows, maps, items.starts, items.frames, strict=True)):
+            stored = np.frombuffer(mapped, _INT16, levels * int(row["frames"]), int(row["codes_at"]))
+            out[b, :, :frames] = stored.reshape(levels, -1)[:, start : start + frames]
+        return torch.from_numpy(out)
+
+    def description(self, row: int) -> dict[str, Any]:
+        """The KEY.json of a row of the index."""
+        at = self.index.rows[row]
+        start, size = int(at["json_at"]), int(at["json_size"])
+        return json.loads(self._map(int(at["shard"]))[start : start + size])
+
+    def _key(self, row: np.void) -> str:
+        start = int(row["json_at"]) - _HEADER
+        name = self._map(int(row["shard"]))[start : start + 100]
+        return name.split(b"\0", 1)[0].decode().split(".", 1)[0]
+
+    def _map(self, shard: int) -> mmap.mmap:
+        if shard in self._maps:
+            self._maps.move_to_end(shard)
+            return self._maps[shard]
+        path = self._check(shard, self.index.sizes[shard])
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_RANDOM)  # or every page touched would bring its neighbours along
+        self._maps[shard] = mapped
+        if len(self._maps) > self.open_shards:
+            self._maps.popitem(last=False)  # unmapped when its last reader lets go
+        return mapped
+
+    def _check(self, shard: int, expected: int) -> Path:
+        path = self.root / self.index.shards[shard]
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise VocolabError("shard is missing", path, "run vocolab prepare again") from error
+        if size != expected:
+            raise VocolabError(
+                f"damaged shard ({size} bytes, expected {expected})", path, "remove it and run vocolab prepare again"
+            )
+        return path
+
+
+def announce(maps: list[mmap.mmap], at: np.ndarray, sizes: np.ndarray) -> None:
+    """Ask the system to read bytes [at, at + size) of each map, without waiting; at, sizes (B,)."""
+    if not hasattr(mmap.mmap, "madvise"):
+        return
+    pages = at - at % mmap.PAGESIZE
+    for mapped, page, size in zip(maps, pages.tolist(), (at + sizes - pages).tolist(), strict=True):
+        if size:
+            mapped.madvise(mmap.MADV_WILLNEED, page, size)
+
+
+def _stack(
+    maps: list[mmap.mmap], at: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...], dtype: np.dtype
+) -> torch.Tensor:
+    """Arrays of `lengths` rows from bytes `at` of the maps as one (B, *shape), zeros behind the shorter ones."""
+    width = math.prod(shape[1:])
+    out = (np.empty if (lengths == shape[0]).all() else np.zeros)((len(maps), shape[0] * width), dtype)
+    for row, mapped, start, count in zip(out, maps, at.tolist(), (lengths * width).tolist(), strict=True):
+        row[:count] = np.frombuffer(mapped, dtype, count, start)
+    return torch.from_numpy(out.reshape(len(maps), *shape))
