@@ -265,7 +265,7 @@ def test_without_a_validation_split(tmp_path: Path, caplog: pytest.LogCaptureFix
     root = shards(tmp_path, train=LENGTHS)
     assert fit(data(root), 6, tmp_path / "x.ckpt", **ALTERNATING).validated == []
     lines = [record.message for record in caplog.records if "no val split" in record.message]
-    assert lines == [f"{root}: no val split, so no validation"] and not [str(w.message) for w in recwarn]
+    assert lines == [f"{root}: no val split, so no validation"] and not [w for w in recwarn if "zero" in str(w.message)]
     with pytest.raises(VocolabError, match="no index of split 'val'"):
         trainer(tmp_path).validate(Model(), data(root))
 

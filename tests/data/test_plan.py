@@ -65,7 +65,7 @@ def test_every_possible_crop_is_equally_likely():
         for crop in crops(plan):
             seen[crop] += 1
     assert count == len(possible) // length
-    # Crops of one epoch lie at fixed distances, so counts vary less than independent ones would: only too much is wrong.
+    # Crops of an epoch lie at fixed distances, so counts vary less than independent ones: only too much is wrong.
     assert chi_square(np.array(list(seen.values())), epochs * count / len(possible)) < 4
 
 

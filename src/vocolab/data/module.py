@@ -78,8 +78,8 @@ class SpeechDataModule(LightningDataModule):
     def prepare(self, workers: int | None = None) -> Path:
         """Make the shards where they are missing, else check that they are what this data describes.
 
-        Returns their folder. Call it before any process group exists: it may take hours, and the ranks of a group time out waiting. Under
-        torchrun or SLURM every process calls it and they share the work.
+        Returns their folder. Call it before any process group exists: it may take hours, and the ranks of a group time
+        out waiting. Under torchrun or SLURM every process calls it and they share the work.
         """
         from vocolab.data.prepare import prepare
 
