@@ -1,0 +1,52 @@
+"""Small corpora of real speech for the tests of preparing."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import webdataset
+
+import vocolab
+
+BUILTIN = Path(vocolab.__file__).parent / "assets" / "corpus"
+
+
+def librispeech(root: Path, speakers: int = 3, each: int = 4, dev: int = 2) -> Path:
+    """`root/LibriSpeech/{train-clean-100,dev-clean}`: `each` real utterances of `speakers`, `dev` of another one."""
+    for n in range(speakers):
+        _copy(root, "train-clean-100", f"{3001 + n}/10", range(each))
+    _copy(root, "dev-clean", "3010/10", range(dev))
+    return root
+
+
+def _copy(root: Path, subset: str, chapter: str, numbers: range) -> None:
+    target, source = root / "LibriSpeech" / subset / chapter, BUILTIN / "synth" / chapter
+    target.mkdir(parents=True)
+    name = chapter.replace("/", "-")
+    for n in numbers:
+        shutil.copy(source / f"{name}-{n:04d}.opus", target)
+    shutil.copy(source / f"{name}.trans.txt", target)
+
+
+def manifest(shards: Path) -> dict:
+    return json.loads((shards / "manifest.json").read_text())
+
+
+def digests(shards: Path) -> dict[str, str]:
+    return {entry["name"]: entry["sha256"] for entry in manifest(shards)["shards"]}
+
+
+def samples(shards: Path, split: str) -> dict[str, dict]:
+    """All samples of a split by key, read by plain webdataset with named decoders."""
+    names = [str(shards / e["name"]) for e in manifest(shards)["shards"] if e["name"].startswith(split + "/")]
+    decoders = [webdataset.handle_extension("npy", _npy), webdataset.handle_extension("json", json.loads)]
+    dataset = webdataset.WebDataset(names, shardshuffle=False, empty_check=False).decode(*decoders)
+    return {sample["__key__"]: sample for sample in dataset}
+
+
+def _npy(data: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
