@@ -2,6 +2,7 @@
 
 from vocolab.encoders.base import Encoder
 from vocolab.encoders.mel import Mel
+from vocolab.encoders.wavlm import WavLM
 from vocolab.encoders.whisper import Whisper
 
-__all__ = ["Encoder", "Mel", "Whisper"]
+__all__ = ["Encoder", "Mel", "WavLM", "Whisper"]

@@ -1,0 +1,269 @@
+"""The network of WavLM (Chen et al. 2022) for inference: convolutions as matrix products, one position bias for all
+layers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SEGMENT = 200  # frames convolved at once: their first map, 26 MB, is memory the allocator reuses
+BIAS_ELEMENTS = 2**23  # of the gated bias made at once: 32 MB whatever the length
+
+
+@dataclass(frozen=True)
+class WavLMShape:
+    """Sizes of the model; the defaults are those of WavLM-Base and Base+."""
+
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    ffn: int = 3072
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_bias: bool = False
+    group_norm: bool = True  # one group norm over time after the first convolution; False: a layer norm after each
+    pre_norm: bool = False  # layer norms before attention and feed-forward, not after
+    pos_kernel: int = 128
+    pos_groups: int = 16
+    buckets: int = 320
+    max_distance: int = 800
+    eps: float = 1e-5
+
+    @property
+    def hop(self) -> int:
+        return math.prod(self.conv_stride)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees."""
+        field = 1
+        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
+            field = (field - 1) * stride + kernel
+        return field
+
+    def frames(self, samples: int | Tensor, convolutions: int | None = None) -> int | Tensor:
+        """Length after the first `convolutions` (default: all), none of which pads."""
+        for kernel, stride in list(zip(self.conv_kernel, self.conv_stride, strict=True))[:convolutions]:
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+
+class Convolution(nn.Module):
+    """A strided convolution over (T, C), then its norm and GELU, as matrix products: twice as fast on a CPU as
+    `conv1d`, whose layout would be turned around for every layer norm.
+
+    A group of `stride` taps sees the rows of T / stride consecutive, unshared groups of samples: one product a group of
+    taps.
+    """
+
+    def __init__(self, channels: int, dim: int, kernel: int, stride: int, bias: bool, norm: bool):
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(kernel * channels, dim))  # tap by tap
+        self.bias = nn.Parameter(torch.empty(dim)) if bias else None
+        self.norm = nn.LayerNorm(dim) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, C), T a multiple of the stride -> (T / stride, dim) before norm and GELU; the last rows, which need
+        samples beyond T, are unspecified.
+        """
+        width = self.stride * x.shape[1]
+        groups, taps = x.view(-1, width), self.weight.split(width)
+        y = groups @ taps[0] if self.bias is None else torch.addmm(self.bias, groups, taps[0])
+        for i, tap in enumerate(taps[1:], 1):
+            y[:-i].addmm_(groups[i:, : tap.shape[0]], tap)
+        return y
+
+
+class PositionalConvolution(nn.Module):
+    """A grouped convolution of `kernel` frames centred on each, by overlap-save in the frequency domain: a twelfth of
+    the time.
+
+    `spectrum` is the transform of the kernel (weight norm folded), made when the weights are read.
+    """
+
+    def __init__(self, dim: int, kernel: int, groups: int):
+        super().__init__()
+        self.kernel, self.groups, self.size = kernel, groups, 2 * kernel
+        width = dim // groups
+        self.spectrum = nn.Parameter(torch.empty(groups, self.size // 2 + 1, width, width, 2))  # (G, F, in, out, re/im)
+        self.bias = nn.Parameter(torch.empty(dim))
+
+    @staticmethod
+    def transform(weight: Tensor, groups: int) -> Tensor:
+        """Weight (dim, dim / groups, kernel) of a convolution -> `spectrum`."""
+        grouped = weight.float().unflatten(0, (groups, -1))  # (G, out, in, kernel)
+        spectrum = torch.fft.rfft(grouped, 2 * weight.shape[-1]).conj()  # conjugate: convolutions of networks correlate
+        return torch.view_as_real(spectrum.permute(0, 3, 2, 1).resolve_conj().contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, dim), zero beyond each row's end -> (B, L, dim)."""
+        batch, length, dim = x.shape
+        step = self.size - self.kernel + 1
+        blocks = -(-length // step)
+        left = self.kernel // 2
+        padded = F.pad(x.float().transpose(1, 2), (left, (blocks - 1) * step + self.size - left - length))
+        spectrum = torch.fft.rfft(padded.unfold(-1, self.size, step))  # (B, dim, blocks, F)
+        spectrum = spectrum.unflatten(1, (self.groups, -1)).permute(1, 4, 0, 3, 2)  # (G, F, B, blocks, in)
+        mixed = spectrum.flatten(2, 3) @ torch.view_as_complex(self.spectrum.float())  # (G, F, B · blocks, out)
+        mixed = mixed.unflatten(2, (batch, blocks)).permute(2, 3, 0, 4, 1)  # (B, blocks, G, out, F)
+        y = torch.fft.irfft(mixed, self.size)[..., :step]  # (B, blocks, G, out, step)
+        return y.permute(0, 1, 4, 2, 3).reshape(batch, blocks * step, dim)[:, :length].to(x.dtype) + self.bias
+
+
+class Attention(nn.Module):
+    """Self-attention with the relative position bias scaled by a gate of the query's input (section 3.1)."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+        self.gate = nn.Linear(dim // heads, 2)  # the checkpoint's eight outputs, only ever used as two sums of four
+        self.gate_scale = nn.Parameter(torch.empty(heads, 1, 1))
+
+    def forward(self, x: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
+        """x (B, L, dim); bias (H, L, L) and keep (B, 1, 1, L) with keys in reversed order, see `reversed_bias`."""
+        q, k, v = self._heads(self.q_proj(x)), self._heads(self.k_proj(x)).flip(2), self._heads(self.v_proj(x)).flip(2)
+        first, second = self.gate(self._heads(x)).sigmoid().chunk(2, dim=-1)  # (B, H, L, 1)
+        gate = first * (second * self.gate_scale - 1) + 2
+        rows = max(1, BIAS_ELEMENTS // (x.shape[0] * self.heads * x.shape[1]))
+        attended = [
+            self._attend(q[:, :, i : i + rows], k, v, gate[:, :, i : i + rows] * bias[:, i : i + rows], keep)
+            for i in range(0, x.shape[1], rows)
+        ]
+        return self.out_proj(torch.cat(attended, 2).transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, dim / H)
+
+    @staticmethod
+    def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
+        if keep is not None:
+            bias.masked_fill_(~keep, -torch.inf)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+class Block(nn.Module):
+    """Transformer block."""
+
+    def __init__(self, shape: WavLMShape):
+        super().__init__()
+        self.pre_norm = shape.pre_norm
+        self.attention = Attention(shape.dim, shape.heads)
+        self.attention_norm = nn.LayerNorm(shape.dim, shape.eps)
+        self.fc1, self.fc2 = nn.Linear(shape.dim, shape.ffn), nn.Linear(shape.ffn, shape.dim)
+        self.final_norm = nn.LayerNorm(shape.dim, shape.eps)
+
+    def forward(self, x: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.attention(self.attention_norm(x), bias, keep)
+            return x + self._feed_forward(self.final_norm(x))
+        x = self.attention_norm(x + self.attention(x, bias, keep))
+        return self.final_norm(x + self._feed_forward(x))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class WavLMNetwork(nn.Module):
+    """The convolutions and the first `depth` blocks."""
+
+    def __init__(self, shape: WavLMShape, depth: int):
+        super().__init__()
+        self.shape = shape
+        channels = (1, *shape.conv_dim[:-1])
+        sizes = zip(channels, shape.conv_dim, shape.conv_kernel, shape.conv_stride, strict=True)
+        self.convolutions = nn.ModuleList(Convolution(*size, shape.conv_bias, not shape.group_norm) for size in sizes)
+        if shape.group_norm:
+            self.group_norm = nn.GroupNorm(shape.conv_dim[0], shape.conv_dim[0])
+        self.projection_norm = nn.LayerNorm(shape.conv_dim[-1], shape.eps)
+        self.projection = nn.Linear(shape.conv_dim[-1], shape.dim)
+        self.position = PositionalConvolution(shape.dim, shape.pos_kernel, shape.pos_groups)
+        if not shape.pre_norm:
+            self.norm = nn.LayerNorm(shape.dim, shape.eps)
+        self.relative_bias = nn.Parameter(torch.empty(shape.buckets, shape.heads))
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(depth))
+
+    def forward(self, wav: Tensor, lengths: Tensor) -> list[Tensor]:
+        """wav (B, T), lengths (B,) in samples -> the input of the first block and every block's raw output, (B, L,
+        dim).
+        """
+        frames = self.shape.frames(lengths)  # (B,)
+        x = self.projection(self.projection_norm(self.extract(wav, lengths)))  # (B, L, dim)
+        exists = torch.arange(x.shape[1], device=x.device) < frames[:, None]  # (B, L)
+        keep = None if bool(exists.all()) else exists.flip(1)[:, None, None]
+        if keep is not None:
+            x = x.masked_fill(~exists[:, :, None], 0)  # the positional convolution pads with zeros
+        x = x + F.gelu(self.position(x))
+        if not self.shape.pre_norm:
+            x = self.norm(x)
+        bias = self.reversed_bias(x.shape[1])
+        outputs = [x]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1], bias, keep))
+        return outputs
+
+    def extract(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """wav (B, T) -> (B, L, conv_dim). Rows lie end to end, each a whole number of hops, and are convolved as one: a
+        frame that exists sees only its own row, the others are cut off.
+        """
+        shape = self.shape
+        rows = F.pad(wav, (0, -wav.shape[1] % shape.hop)).unsqueeze(-1)  # (B, P, 1)
+        count = rows.shape[1] // shape.hop
+        x, total = rows.flatten(0, 1), len(rows) * count
+        overlap = -(-(shape.receptive_field - shape.hop) // shape.hop)
+        # The group norm looks at a whole row, so nothing can be cut where it is.
+        segment = total if shape.group_norm else SEGMENT
+        pieces = []
+        for start in range(0, total, segment):
+            stop = min(start + segment, total)
+            piece = self._convolve(x[start * shape.hop : min(stop + overlap, total) * shape.hop], lengths)
+            pieces.append(piece[: stop - start])
+        return torch.cat(pieces).unflatten(0, (len(rows), count))[:, : shape.frames(wav.shape[1])]
+
+    def _convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
+        for i, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            if convolution.norm is not None:
+                x = convolution.norm(x)
+            elif i == 0:
+                x = self._normalize(x.unflatten(0, (len(lengths), -1)), self.shape.frames(lengths, 1)).flatten(0, 1)
+            x = F.gelu(x)
+        return x
+
+    def _normalize(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Group norm of x (B, T, C), a group a channel, over the first lengths[b] steps of each row."""
+        norm = self.group_norm
+        for row, length in zip(x, lengths.tolist(), strict=True):
+            variance, mean = torch.var_mean(row[:length], dim=0, correction=0)
+            scale = norm.weight * (variance + norm.eps).rsqrt()
+            row.sub_(mean).mul_(scale).add_(norm.bias)
+        return x
+
+    def reversed_bias(self, length: int) -> Tensor:
+        """The position bias (H, L, L) of query i and the key that is j-th from the end.
+
+        It depends on key − query alone; with reversed keys that is L − 1 − (i + j), so the matrix is a view of its 2L −
+        1 values and is never written out. The order of the keys does not matter to attention.
+        """
+        offsets = torch.arange(length - 1, -length, -1, device=self.relative_bias.device)  # key − query, by i + j
+        values = self.relative_bias[buckets(offsets, self.shape.buckets, self.shape.max_distance)]  # (2L − 1, H)
+        return values.T.contiguous().unfold(1, length, 1)
+
+
+def buckets(offsets: Tensor, count: int, max_distance: int) -> Tensor:
+    """T5's buckets of key − query: half for each sign, of which half for one distance each and half on a logarithmic
+    scale.
+    """
+    half = count // 2
+    exact = half // 2
+    distance = offsets.abs()
+    ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    far = (exact + ratio * (half - exact)).long().clamp(max=half - 1)
+    return torch.where(distance < exact, distance, far) + half * (offsets > 0)
