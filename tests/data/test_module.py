@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tests.data.shards import CHANNELS, HOP, write_shards
+from tests.data.speech import librispeech
+from vocolab.audio import read
 from vocolab.data.batches import Crops, SpeechBatch, Utterances
-from vocolab.data.corpora import Corpus, Utterance
+from vocolab.data.corpora import Corpus, Folder, Utterance
 from vocolab.data.module import SpeechDataModule
+from vocolab.data.plan import Items
+from vocolab.encoders import Mel
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 
@@ -109,6 +114,21 @@ def trainer(root: Path, **arguments: Any) -> Trainer:
     return Trainer(accelerator="cpu", default_root_dir=root, **(dict.fromkeys(off, False) | arguments))
 
 
+def fit_nothing(module: SpeechDataModule, path: Path) -> Any:
+    """One update of a model that keeps its batch."""
+
+    class Keeping(Model):
+        batches: list[SpeechBatch] = []
+
+        def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
+            self.batches.append(batch)
+            self.optimizers().step()
+
+    model = Keeping()
+    trainer(path, max_steps=1).fit(model, module)
+    return model
+
+
 def fit(
     module: SpeechDataModule,
     steps: int,
@@ -138,6 +158,25 @@ def test_what_is_known_before_preparing(tmp_path: Path):
     assert (module.batches.frames, module.batches.size, module.val_batches.size) == (22, 16, 8)
     other = SpeechDataModule(Nowhere(), Counting(), sample_rate=24000)
     assert (other.hop, other.sample_rate) == (HOP * 3 // 2, 24000)
+
+
+def test_from_speech_files_to_batches(tmp_path: Path):
+    """The real `prepare`: what is in the batches is what the encoder makes of the corpus."""
+    corpus = Folder(librispeech(tmp_path) / "LibriSpeech" / "dev-clean")
+    module = SpeechDataModule(corpus, Mel(), batches=Crops(22, 3), shards=str(tmp_path / "shards"))
+    assert module.prepare(workers=1) == tmp_path / "shards"
+    model = fit_nothing(module, tmp_path)
+    batch = model.batches[0]
+    assert batch.feats.shape == (3, 22, 80) and batch.audio.shape == (3, 22 * 320) and batch.audio.abs().max() > 0.01
+    whole = module.preparation.corpus.splits()["train"]
+    index = module.train_dataloader().dataset.reader
+    for b in range(3):
+        key = index.batch(Items(batch.rows[b : b + 1].numpy(), np.array([0]), np.array([1]), whole=True)).keys[0]
+        wav, _ = read(next(u.path for u in whole if u.key == key), 16000)
+        start = int(batch.starts[b])
+        assert (batch.audio[b] - wav[start * 320 : (start + 22) * 320]).abs().max() < 1e-3
+        padded = torch.nn.functional.pad(wav, (0, Mel().alignment_padding(len(wav))))
+        assert (batch.feats[b] - Mel()(padded[None])[0, start : start + 22]).abs().max() < 0.02
 
 
 def test_batches_need_no_trainer(root: Path):

@@ -27,7 +27,7 @@ class ShardReader:
     Maps are opened when first needed, at most `open_shards` at a time; a pickled reader opens its own.
     """
 
-    def __init__(self, root: Path, split: str, open_shards: int = 256):
+    def __init__(self, root: Path, split: str, open_shards: int = 128):
         """Raises `VocolabError` where the index is missing or a shard is not as long as when it was written."""
         self.root, self.split, self.open_shards = Path(root), split, open_shards
         self.index = Index.open(self.root, split)
