@@ -93,7 +93,7 @@ class Crew:
     def _run_here(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
         if self._own is None:  # a copy: the caller's encoder stays as it is, and its weights go when the work is done
             preparation, work = pickle.loads(self._packed)
-            self._own = preparation, work, scan.load(work, preparation)
+            self._own = preparation, work, scan.load(work)
         threads = torch.get_num_threads()
         try:
             torch.set_num_threads(1 if self.devices[0] == "cpu" else threads)
@@ -117,7 +117,7 @@ def serve(connection: Connection, packed: bytes, device: str) -> None:
         if device == "cpu":
             torch.set_num_threads(1)
         preparation, work = pickle.loads(packed)
-        found = scan.load(work, preparation)
+        found = scan.load(work)
         while True:
             stage, names = connection.recv()
             for name in STAGES[stage](preparation, work, found, names, device):

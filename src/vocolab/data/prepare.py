@@ -99,7 +99,7 @@ class _Run:
             scan.save(self.work, listed | {"spec": self.spec})
         self.wait(lambda: self.work.finished("scan", "all"), "the list of files")
         check_spec(self.work.read("scan", "all")["spec"], self.spec, self.work.shards)
-        found = scan.load(self.work, self.preparation)
+        found = scan.load(self.work)
         if self.work.rank == 0:
             self.check_space(found)
         return found

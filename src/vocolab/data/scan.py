@@ -38,7 +38,7 @@ class Unit:
     number: int
     split: str
     pool: str  # speaker, or speaker and chapter
-    items: tuple[int, ...]  # positions in `Scan.items`
+    items: list[int]  # positions in `Scan.items`
     seconds: float
 
 
@@ -58,7 +58,7 @@ class Scan:
 
 
 def scan(preparation: Preparation) -> dict[str, Any]:
-    """Read every header; returns what `save` writes. Raises `VocolabError` where nothing is left."""
+    """Read every header, divide the work; returns what `save` writes. Raises `VocolabError` where nothing is left."""
     splits = preparation.corpus.splits()
     for split, utterances in splits.items():
         _check_keys(split, utterances)
@@ -73,7 +73,7 @@ def scan(preparation: Preparation) -> dict[str, Any]:
     if not items:
         first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
         raise VocolabError(f"none of {len(found)} files can be used", first, "check --data.corpus")
-    return {"items": items, "skipped": skipped}
+    return {"items": items, "skipped": skipped, "units": list(_units(items, preparation))}
 
 
 def save(work: Work, found: dict[str, Any]) -> None:
@@ -81,10 +81,11 @@ def save(work: Work, found: dict[str, Any]) -> None:
         write_json(folder / "item.json", found)
 
 
-def load(work: Work, preparation: Preparation) -> Scan:
+def load(work: Work) -> Scan:
     found = work.read("scan", "all")
     items = [Item(s, Utterance(**u | {"path": Path(u["path"])}), seconds) for s, seconds, u in found["items"]]
-    return Scan(items, found["skipped"], list(_units(items, preparation)))
+    units = [Unit(n, *unit) for n, unit in enumerate(found["units"])]
+    return Scan(items, found["skipped"], units)
 
 
 def _seconds(found: tuple[str, Utterance]) -> float | str:
@@ -113,22 +114,20 @@ def _check_keys(split: str, utterances: list[Utterance]) -> None:
         seen.add(u.key)
 
 
-def _units(items: list[Item], preparation: Preparation) -> Iterator[Unit]:
-    """Cut each pool's utterances, in the order of their keys, into groups of limited length."""
+def _units(items: list[list], preparation: Preparation) -> Iterator[tuple[str, str, list[int], float]]:
+    """Cut each pool's utterances, in the order of their keys, into groups of limited length: the fields of `Unit`."""
     by_chapter = preparation.prematch is not None and preparation.prematch.pool == "chapter"
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for position, item in enumerate(items):
-        u = item.utterance
-        groups[f"{u.speaker}/{u.chapter}" if by_chapter else u.speaker, item.split].append(position)
-    number = 0
+    for position, (split, _, about) in enumerate(items):
+        groups[f"{about['speaker']}/{about['chapter']}" if by_chapter else about["speaker"], split].append(position)
     for (pool, split), members in sorted(groups.items()):
         group: list[int] = []
         seconds = 0.0
         for position in members:
-            if group and seconds + items[position].seconds > UNIT_SECONDS:
-                yield Unit(number, split, pool, tuple(group), seconds)
-                number, group, seconds = number + 1, [], 0.0
+            length = items[position][1]
+            if group and seconds + length > UNIT_SECONDS:
+                yield split, pool, group, seconds
+                group, seconds = [], 0.0
             group.append(position)
-            seconds += items[position].seconds
-        yield Unit(number, split, pool, tuple(group), seconds)
-        number += 1
+            seconds += length
+        yield split, pool, group, seconds
