@@ -52,8 +52,9 @@ def mel_data(speech_folder: Path, mel_shards: Path) -> Callable:
 
 
 def _mel_data(speech: Path, shards: Path, workers: int = 0, size: int = 4):
-    from vocolab.data import Crops, SpeechDataModule, Utterances
+    from vocolab.data.batches import Crops, Utterances
     from vocolab.data.corpora import Folder
+    from vocolab.data.module import SpeechDataModule
     from vocolab.encoders import Mel
 
     return SpeechDataModule(

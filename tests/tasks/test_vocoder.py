@@ -131,20 +131,20 @@ def test_training_brings_the_mel_closer(tmp_path, mel_data):
         def on_validation_end(self, trainer, *_):
             scores.append(float(trainer.callback_metrics["val/mel_l1"]))
 
-    fast = lambda params: torch.optim.AdamW(params, lr=2e-3)  # noqa: E731
+    fast = lambda params: torch.optim.AdamW(params, lr=4e-3)  # noqa: E731
     task = small_task(Vocos(80, dim=64, blocks=2, hidden=128), discriminator=None, losses=[MelLoss()], optimizer=fast)
-    run(tmp_path, task, mel_data(), 60, callbacks=[Watch()], val_check_interval=20)
-    assert len(scores) == 3
-    assert scores[-1] < 0.75 * scores[0]
+    run(tmp_path, task, mel_data(), 120, callbacks=[Watch()], val_check_interval=20)
+    assert len(scores) == 6
+    assert scores[-1] < 0.85 * scores[0]
     assert saved(tmp_path, "best")["callbacks"]["Checkpoint"]["best"] == pytest.approx(min(scores))
 
 
 def test_validation_in_batches_measures_what_single_utterances_do(tmp_path, mel_data):
     """The distance counts every real frame once and no padding."""
     from vocolab.audio import log_mel
-    from vocolab.data import Utterances
+    from vocolab.data.batches import Utterances
 
-    task = small_task(HiFiGAN(80, None, 8, (8, 5, 4, 2), (16, 11, 8, 4), (3,), ((1,),)), discriminator=None)
+    task = small_task(HiFiGAN(80, None, 16, (10, 8, 2, 2), (20, 16, 4, 4), resblock_kernels=(3,), resblock_dilations=((1,),)), discriminator=None)
     data = mel_data()
     found = Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path

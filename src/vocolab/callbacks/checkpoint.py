@@ -107,7 +107,7 @@ class Checkpoint(callbacks.Checkpoint):
         path = self.folder(trainer) / f"{name}.ckpt"
         temporary = path.with_name(f".{name}.ckpt.tmp")
         try:
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)
             if trainer.is_global_zero:
                 os.replace(temporary, path)
         except (OSError, RuntimeError) as error:

@@ -111,7 +111,7 @@ class KNNVC(nn.Module):
             after = " after trimming" if vad_trigger_level else ""
             raise VocolabError(f"{len(wav) / rate:.3f} s of speech{after}, at least {limit:.3f} s are needed", where, "give longer speech")
         self.encoder.load(layers).to(self.device)
-        return [feats[0] for feats in self.encoder.encode_long(wav.to(self.device)[None], layers)]
+        return self.encoder.encode_long(wav.to(self.device), layers)
 
     @torch.inference_mode()
     def match(
