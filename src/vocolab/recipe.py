@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -134,6 +135,8 @@ class Recipe(LightningCLI):
         """The trainer with its loggers and callbacks; everything goes to the run folder."""
         config = self.config.trainer.clone()
         _check_trainer(config)
+        if config.strategy == "ddp" and not _automatic(self.config.model.class_path):
+            config.strategy = "ddp_find_unused_parameters_true"  # each of a GAN's two losses leaves parameters out
         config.logger = loggers.in_run(config.logger, self.run_folder)
         self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
         self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
@@ -181,6 +184,12 @@ def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
         if ours is not None and theirs and ours != theirs:
             where = f"model.init_args.vocoder.init_args.{name}"
             raise UsageError(f"the vocoder has {ours} {unit}, the data {theirs}", where, "make them the same")
+
+
+def _automatic(class_path: str) -> bool:
+    """Whether Lightning steps the task's optimizer, as the class says."""
+    module, _, name = class_path.rpartition(".")
+    return getattr(importlib.import_module(module), name).automatic_optimization is not False
 
 
 def _check_trainer(config: Namespace) -> None:

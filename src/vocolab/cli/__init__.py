@@ -26,6 +26,7 @@ TRAINER = {
 COMMANDS = {
     "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
+    "report": ("vocolab.cli.report", "what a run can do: sound, a picture, figures"),
 }
 
 

@@ -166,6 +166,8 @@ def _missing(fault: Fault, sources: Sources) -> UsageError:
 
 def _no_class(fault: Fault, message: str, sources: Sources, roots: dict[str, type]) -> UsageError:
     spelt, where = _where(fault.key, message, sources)
+    if where != COMMAND_LINE and (place := sources.locate(f"{fault.key}.class_path")):
+        where = str(place)
     name = fault.detail
     bases = _bases(fault, roots)
     kind = " or ".join(base.__name__ for base in bases) or "class"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import pickle
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one method of the trainer. Standard output carries results alone."""
+    _quiet()
     printing = any(a.split("=")[0] in PRINTING or a.endswith(".help") for a in arguments)
     with contextlib.nullcontext() if printing else contextlib.redirect_stdout(sys.stderr):
         recipe = Recipe(arguments)
@@ -30,6 +33,13 @@ def run(command: str, arguments: list[str]) -> int:
     if results and rank_zero_only.rank == 0:
         print(json.dumps(results))
     return 0
+
+
+def _quiet() -> None:
+    """Keep what is no news to a user out of the way of what is."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch to Lightning
+    advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advice.addFilter(lambda record: "litlogger" not in record.getMessage())
 
 
 def fit(recipe: Recipe) -> None:

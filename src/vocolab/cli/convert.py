@@ -1,0 +1,194 @@
+"""Say speech in the voice of a reference.
+
+Each frame becomes the mean of its nearest frames in the reference, and those become speech again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vocolab.errors import UsageError, VocolabError
+
+if TYPE_CHECKING:
+    from vocolab.pipelines import KNNVC, Voice
+
+
+OTHER_FORMATS = (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("sources", metavar="SRC", nargs="*", type=Path, help="speech to convert: files or folders, any rate and format")
+    add("--ref", metavar="PATH", nargs="+", type=Path, default=[], help="speech of the voice wanted: files or folders")
+    add("--voice", metavar="FILE", type=Path, help="a voice written by --save-voice, instead of --ref")
+    add("--save-voice", metavar="FILE", type=Path, help="keep the reference's features (.safetensors) for --voice")
+    add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an official g_*.pt")
+    add(
+        "--encoder", metavar="PATH", help="the encoder's weights, where the checkpoint names none or they lie elsewhere"
+    )
+    add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav for one file, else a folder of STEM.wav")
+    add("--topk", metavar="K", type=int, help="reference frames a frame is made of (default: as trained, usually 4)")
+    add("--matching-layer", metavar="N", type=int, help="encoder layer that is compared (default: as trained)")
+    add("--synthesis-layer", metavar="N", type=int, help="encoder layer that is spoken (default: as trained)")
+    add("--target-duration", metavar="S", type=float, help="stretch or squeeze each source to S seconds")
+    add(
+        "--loudness", metavar="LKFS", type=_loudness, default=-16.0, help="of the result; none leaves it (default: -16)"
+    )
+    add(
+        "--vad-trim",
+        metavar="LEVEL",
+        type=float,
+        nargs="?",
+        const=7.0,
+        default=7.0,
+        help="trim silence off the ends of references; 0: leave it (default: 7)",
+    )
+    add("--seed", metavar="N", type=int, default=0, help="of the random generators, where a part uses one (default: 0)")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+
+
+def _loudness(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    jobs = plan(args.sources, args.output, args.overwrite)
+    references = _speech(args.ref, "--ref")
+
+    import torch
+
+    from vocolab.pipelines import KNNVC
+
+    torch.manual_seed(args.seed)
+    vc = KNNVC.from_checkpoint(
+        args.checkpoint,
+        args.encoder,
+        args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        topk=args.topk,
+        matching_layer=args.matching_layer,
+        synthesis_layer=args.synthesis_layer,
+    )
+    voice = _voice(vc, references, args)
+    return _convert_all(vc, voice, jobs, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what no work would put right."""
+    if not args.sources and not args.save_voice:
+        raise UsageError("nothing to convert", "command line", "name files or folders of speech")
+    if args.sources and args.output is None:
+        raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
+    if args.output and args.output.suffix.lower() in OTHER_FORMATS and not args.output.is_dir():
+        raise UsageError("only .wav is written", args.output, "give OUT.wav or a folder")
+    if bool(args.ref) == bool(args.voice):
+        raise UsageError("one voice is needed", "command line", "give either --ref PATH or --voice FILE")
+    if args.topk is not None and args.topk < 1:
+        raise UsageError(f"--topk is {args.topk}", "command line", "give at least 1")
+    if args.target_duration is not None and not args.target_duration > 0:
+        raise UsageError(f"--target-duration is {args.target_duration}", "command line", "give seconds above 0")
+    if args.vad_trim < 0:
+        raise UsageError(f"--vad-trim is {args.vad_trim}", "command line", "give 0 or more")
+    for path, flag in ((args.checkpoint, "--checkpoint"), (args.voice, "--voice")):
+        if path is not None and not path.exists():
+            raise VocolabError("no such file", path, f"correct {flag}")
+    if args.save_voice and args.save_voice.exists() and not args.overwrite:
+        raise VocolabError("output exists", args.save_voice, "choose another name or pass --overwrite")
+
+
+def plan(sources: Sequence[Path], output: Path | None, overwrite: bool) -> list[tuple[Path, Path]]:
+    """Which file becomes which. Raises `VocolabError` where an output exists, or two sources claim one."""
+    files = _speech(sources, "SRC")
+    if not files:
+        return []
+    single = len(sources) == 1 and sources[0].is_file() and output.suffix.lower() == ".wav" and not output.is_dir()
+    if not single and output.suffix.lower() == ".wav" and not output.is_dir():
+        raise UsageError(f"{len(files)} files do not fit in one", output, "give a folder with -o")
+    taken: dict[Path, Path] = {}
+    for file in files:
+        target = output if single else output / f"{file.stem}.wav"
+        if target in taken:
+            raise VocolabError(f"{taken[target]} and {file} would both become it", target, "convert them separately")
+        if target.exists() and target.samefile(file):
+            raise VocolabError("the output is the source", target, "choose another -o")
+        if target.exists() and not overwrite:
+            raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
+        taken[target] = file
+    return [(file, target) for target, file in taken.items()]
+
+
+def _speech(paths: Sequence[Path], what: str) -> list[Path]:
+    """The files, and the sound files in the folders, sorted within each."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise VocolabError("no such file or folder", path, f"correct {what}")
+        if path.is_file():
+            found.append(path)
+            continue
+        from vocolab.audio.io import EXTENSIONS
+
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.name[0] != ".")
+        if not inside:
+            raise VocolabError("no sound files in the folder", path, f"correct {what}")
+        found += inside
+    return found
+
+
+def _voice(vc: KNNVC, references: list[Path], args: argparse.Namespace) -> Voice:
+    from vocolab.cli.voice import load_voice, save_voice
+
+    if args.voice:
+        return load_voice(args.voice, vc)
+    start = time.perf_counter()
+    voice = vc.get_voice(references, args.vad_trim)
+    frames = len(voice.matching)
+    _say(f"voice: {frames} frames of {len(references)} files, {time.perf_counter() - start:.1f} s")
+    if args.save_voice:
+        save_voice(args.save_voice, voice, vc)
+        _say(f"voice: {args.save_voice}")
+    return voice
+
+
+def _convert_all(vc: KNNVC, voice: Voice, jobs: list[tuple[Path, Path]], args: argparse.Namespace) -> int:
+    """One file after the other; of several, one that fails does not stop the rest."""
+    failed = 0
+    for number, (source, target) in enumerate(jobs, 1):
+        start = time.perf_counter()
+        try:
+            _convert(vc, voice, source, target, args)
+        except VocolabError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            _say(f"[{number}/{len(jobs)}] {error}")
+        else:
+            _say(f"[{number}/{len(jobs)}] {source} -> {target}, {time.perf_counter() - start:.1f} s")
+    if failed:
+        raise VocolabError(f"{failed} of {len(jobs)} files failed", args.output, "see the lines above")
+    return 0
+
+
+def _convert(vc: KNNVC, voice: Voice, source: Path, target: Path, args: argparse.Namespace) -> None:
+    from vocolab import audio
+
+    query = vc.get_features(source)
+    wav = vc.match(
+        query,
+        voice.matching,
+        voice.synthesis,
+        topk=args.topk,
+        tgt_loudness_db=args.loudness,
+        target_duration=args.target_duration,
+    )
+    audio.write(target, wav, vc.sample_rate, overwrite=args.overwrite)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,30 @@
+"""Resynthesise and convert speech a run never trained on: wavs, report.png and report.json in the run's folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vocolab.errors import VocolabError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("--checkpoint", metavar="CKPT", type=Path, help="default: RUN/checkpoints/last.ckpt")
+    parser.add_argument("--source", metavar="KEY", help="held-out utterance to convert (default: the first)")
+    parser.add_argument("--target", metavar="SPEAKER", help="speaker to convert it to (default: the next one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not (args.run / "config.yaml").is_file():
+        raise VocolabError("no run in the folder (no config.yaml)", args.run, "train one with vocolab fit")
+
+    from vocolab.report import report
+
+    results = report(args.run, args.checkpoint, args.source, args.target)
+    for name in ("source.wav", "resynthesis.wav", "conversion.wav", "report.png", "report.json"):
+        print(args.run / name)
+    print("  ".join(f"{key} {value}" for key, value in results.items() if not isinstance(value, dict)))
+    for stage, factor in results["rtf"].items():
+        print(f"real-time factor, {stage}: {factor}")
+    return 0

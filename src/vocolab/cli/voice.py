@@ -1,0 +1,47 @@
+"""Voices as files: the frames of a reference, and what made them, so that they meet only the encoder they came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import save_file
+
+from vocolab.errors import VocolabError
+from vocolab.files import atomic
+from vocolab.parts import describe
+from vocolab.pipelines import KNNVC, Voice
+
+
+def save_voice(path: Path, voice: Voice, vc: KNNVC) -> None:
+    """Write a voice as safetensors. Raises `VocolabError` where the disk refuses."""
+    frames = {"matching": voice.matching.half().cpu().contiguous()}
+    if voice.synthesis is not voice.matching:
+        frames["synthesis"] = voice.synthesis.half().cpu().contiguous()
+    with atomic(path) as temporary:
+        save_file(frames, temporary, {"vocolab": json.dumps(_identity(vc), sort_keys=True)})
+
+
+def load_voice(path: Path, vc: KNNVC) -> Voice:
+    """Read a voice. Raises `VocolabError` where it is none, or was made with another encoder or other layers."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            identity = json.loads((file.metadata() or {})["vocolab"])
+            frames = {name: file.get_tensor(name).float().to(vc.device) for name in file.keys()}
+        matching = frames["matching"]
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise VocolabError("not a voice", path, "give a file that --save-voice wrote") from error
+    differing = [key for key, value in _identity(vc).items() if identity.get(key) != value]
+    if differing:
+        raise VocolabError(f"the voice was made with another {differing[0]}", path, "make it again with --save-voice")
+    return Voice(matching, frames.get("synthesis", matching))
+
+
+def _identity(vc: KNNVC) -> dict:
+    """What decides the numbers of a voice. Where the encoder's weights lie does not."""
+    encoder = describe(vc.encoder)
+    if encoder is not None:
+        encoder["init_args"].pop("checkpoint", None)
+        encoder |= vc.encoder.fingerprint()
+    return {"encoder": encoder, "matching layer": vc.matching_layer, "synthesis layer": vc.synthesis_layer}

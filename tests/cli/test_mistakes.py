@@ -1,0 +1,159 @@
+"""Every mistake in a recipe or on the command line is one line: the key, where it stands, what would be right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vocolab.cli import main
+from vocolab.cli.mistakes import raised_by_a_part
+from vocolab.errors import UsageError, VocolabError
+from vocolab.recipe import Recipe
+
+TRAINER = "  max_steps: 4\n"
+
+
+def line_of(path: Path, text: str) -> int:
+    return path.read_text().splitlines().index(next(line for line in path.read_text().splitlines() if text in line)) + 1
+
+
+def complaint(*args: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        Recipe(args)
+    assert caught.value.status == 2
+    return str(caught.value)
+
+
+# what is replaced in the recipe, by what, the line that is marked, the complaint with {} for its place
+RECIPES = {
+    "key, depth 1": ("checkpoint:", "chekpoint:", "unknown key chekpoint: {}: did you mean checkpoint?"),
+    "key, depth 1, scalar": ("seed_everything: 7", "seed_evrything: 7", "unknown key seed_evrything: {}: did you mean seed_everything?"),
+    "key, depth 1, empty": ("checkpoint: {every_n_train_steps: 2}", "chekpoint: {}", "unknown key chekpoint: {}: did you mean checkpoint?"),
+    "key, depth 2": ("max_steps:", "max_stepz:", "unknown key trainer.max_stepz: {}: did you mean trainer.max_steps?"),
+    "key of a part": ("size: 2", "sise: 2", "unknown key data.batches.init_args.sise: {}: did you mean data.batches.init_args.size?"),
+    "key of a dataclass": ("encoder:", "prematch: {topkk: 4}\n  encoder:", "unknown key data.prematch.topkk: {}: did you mean data.prematch.topk?"),
+    "key in a list": ("weight: 45", "wieght: 45", "unknown key model.init_args.losses.init_args.wieght: {}: did you mean model.init_args.losses.init_args.weight?"),
+    "key of an optimizer": ("lr: 2.0e-4", "rate: 2.0e-4", "unknown key model.init_args.optimizer.init_args.rate: {}: choose from"),
+    "type": ("max_steps: 4", "max_steps: many", "trainer.max_steps is 'many': {}: expected int"),
+    "type of a part": ("size: 2", "size: big", "data.batches.init_args.size is 'big': {}: expected int"),
+    "choice": ("encoder:", "prematch: {pool: house}\n  encoder:", "data.prematch.pool is 'house': {}: expected one of speaker, chapter"),
+    "type of an optimizer": ("lr: 2.0e-4", "lr: high", "model.init_args.optimizer.init_args.lr is 'high': {}: expected float"),
+    "task": ("class_path: VocoderTask", "class_path: VocoderTsk", "no such LightningModule 'VocoderTsk' for model: {}: did you mean VocoderTask?"),
+    "class": ("class_path: Mel,", "class_path: Mell,", "no such Encoder 'Mell' for data.encoder: {}: did you mean Mel?"),
+    "class of another kind": ("class_path: Mel,", "class_path: vocolab.vocoders.Vocos,", "no such Encoder 'vocolab.vocoders.Vocos' for data.encoder: {}: choose from"),
+    "class in no module": ("class_path: MelLoss", "class_path: mine.MelLoss", "no such WaveLoss 'mine.MelLoss' for model.init_args.losses: {}: did you mean MelLoss?"),
+    "callback": ("[Timing]", "[Timming]", "no such Callback 'Timming' for trainer.callbacks: {}: did you mean Timing?"),
+    "interpolation": ("${seed_everything}", "${seed_evrything}", "${seed_evrything} names no key: {}: correct the name"),
+    "slot file": ("slots/vocoder.yaml", "slots/vocodr.yaml", "no such file slots/vocodr.yaml: {}: check the path"),
+    "key twice": ("checkpoint:", "trainer: {max_steps: 3}\ncheckpoint:", "key trainer stands twice: {}: keep one"),
+    "dotted": ("checkpoint:", "trainer.max_steps: 3\ncheckpoint:", "trainer.max_steps beside trainer: {}: one would drop the other: write it inside trainer:, or as --trainer.max_steps"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("old, new, expected", RECIPES.values(), ids=RECIPES)
+def test_a_recipe(old, new, expected, recipe):
+    text = recipe.read_text()
+    assert text.count(old) == 1
+    recipe.write_text(text.replace(old, new))
+    marked = "trainer: {max" if "twice" in expected else "{topk" if "topk" in new else "{pool" if "pool" in new else new.split("\n")[0]
+    place = f"tiny.yaml:{line_of(recipe, marked)}"
+    assert complaint("-c", "tiny.yaml").startswith(expected.replace("{}", place))
+
+
+MISSING = {
+    "model": (r"model:.*", "key model is missing: tiny.yaml: add it"),
+    "corpus": (r"  corpus:.*?\n", "key data.corpus is missing: tiny.yaml: add it"),
+    "vocoder": (r"    vocoder:.*?\n", "key model.init_args.vocoder is missing: tiny.yaml:{}: add it"),
+    "root": (r", init_args: \{root: .*?\}", "key data.corpus.init_args.root is missing: tiny.yaml:{}: add it"),
+}
+
+
+@pytest.mark.parametrize("pattern, expected", MISSING.values(), ids=MISSING)
+def test_a_missing_key(pattern, expected, recipe):
+    text = re.sub(pattern, "", recipe.read_text(), count=1, flags=re.DOTALL)
+    assert text != recipe.read_text()
+    recipe.write_text(text)
+    line = line_of(recipe, "model:" if "vocoder" in expected else "corpus:") if "{}" in expected else 0
+    assert complaint("-c", "tiny.yaml") == expected.format(line)
+
+
+def test_a_slot_file_is_named_with_its_line(recipe):
+    slot = recipe.parent / "slots" / "vocoder.yaml"
+    slot.write_text(slot.read_text().replace("dim:", "dimm:"))
+    expected = "unknown key model.init_args.vocoder.init_args.dimm: slots/vocoder.yaml:3: "
+    assert complaint("-c", "tiny.yaml") == expected + "did you mean model.init_args.vocoder.init_args.dim?"
+    slot.write_text(slot.read_text().replace("dimm: 8", "dim: wide"))
+    assert complaint("-c", "tiny.yaml") == "model.init_args.vocoder.init_args.dim is 'wide': slots/vocoder.yaml:3: expected int"
+
+
+def test_the_last_of_two_recipes_is_named(recipe):
+    (recipe.parent / "over.yaml").write_text("trainer:\n  max_steps: 3\ndata:\n  wrokers: 2\n")
+    assert complaint("-c", "tiny.yaml", "-c", "over.yaml") == "unknown key data.wrokers: over.yaml:4: did you mean data.workers?"
+
+
+FLAGS = {
+    "--traner.max_steps=3": "unknown key traner.max_steps: command line: did you mean --trainer.max_steps?",
+    "--trainer.max_stepz=3": "unknown key trainer.max_stepz: command line: did you mean --trainer.max_steps?",
+    "--checkpoint.every_n 3": "unknown key checkpoint.every_n: command line: did you mean --checkpoint.every_n_train_steps?",
+    "--model.vocoder.dimm 3": "unknown key model.vocoder.dimm: command line: did you mean --model.vocoder.dim?",
+    "--model.init_args.vocoder.init_args.dimm 3": "unknown key model.init_args.vocoder.init_args.dimm: command line: did you mean --model.init_args.vocoder.init_args.dim?",
+    "--data.encoder.nmels 3": "unknown key data.encoder.nmels: command line: did you mean --data.encoder.n_mels?",
+    "--trainer.max_steps many": "trainer.max_steps is 'many': command line: expected int",
+    "--model.vocoder.dim wide": "model.vocoder.dim is 'wide': command line: expected int",
+    "--model.optimizer.lr high": "model.optimizer.lr is 'high': command line: expected float",
+    "--trainer.max_steps": "--trainer.max_steps has no value: command line: give one",
+    "--trainer none.yaml": "no such file none.yaml: --trainer: check the path",
+    "--model.vocoder none.yaml": "no such file none.yaml: --model.vocoder: check the path",
+    "--model.vocoder Vocoss": "no such Vocoder 'Vocoss' for model.vocoder: command line: did you mean Vocos?",
+    "--trainer.callbacks+=Sampels": "no such Callback 'Sampels' for trainer.callbacks: command line: did you mean Samples?",
+    "--trainer.logger WandLogger": "no such Logger 'WandLogger' for trainer.logger: command line: did you mean WandbLogger?",
+    "tiny2.yaml": "unknown argument 'tiny2.yaml': command line: keys are given as --KEY VALUE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flags, expected", FLAGS.items(), ids=FLAGS)
+def test_a_flag(flags, expected, recipe):
+    assert complaint("-c", "tiny.yaml", *flags.split()) == expected
+
+
+FILES = {
+    "": "not a recipe (no keys): tiny.yaml: a recipe has the keys data, model and trainer",
+    "hello": "not a recipe (no keys): tiny.yaml: a recipe has the keys data, model and trainer",
+    "class_path: Vocos": "not a recipe but the value of one slot: tiny.yaml: name it in a recipe, or as --KEY FILE",
+    "trainer:\n  max_steps: [": "not YAML (expected the node content, but found '<stream end>'): tiny.yaml:2: correct the line",
+}
+
+
+@pytest.mark.parametrize("text, expected", FILES.items(), ids=["empty", "scalar", "slot", "syntax"])
+def test_a_file_that_is_no_recipe(text, expected, recipe):
+    recipe.write_text(text)
+    assert complaint("-c", "tiny.yaml") == expected
+
+
+def test_no_such_recipe(recipe, capsys):
+    assert main(["fit", "-c", "none.yaml"]) == 2
+    assert capsys.readouterr().err == "vocolab: error: no such recipe: none.yaml: . has tiny.yaml\n"
+
+
+def test_no_recipe_at_all(work):
+    assert complaint() == "no recipe: command line: give one with -c, as -c recipes/quickstart.yaml"
+
+
+def test_the_door_prints_the_line_last(recipe, capsys):
+    assert main(["prepare", "-c", str(recipe), "--data.wrokers", "3"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines()[-1] == "vocolab: error: unknown key data.wrokers: command line: did you mean --data.workers?"
+    assert "Traceback" not in err
+
+
+def test_errors_of_parts_come_out_of_the_parsers_wrapping(recipe):
+    """A part's constructor refuses: its own line, not the parser's page."""
+    with pytest.raises(UsageError, match="^n_fft 1281 does not fit hop 320: Vocos: "):
+        Recipe(["-c", str(recipe), "--model.vocoder.n_fft", "1281"]).model
+    wrapped = ValueError("page")
+    wrapped.__cause__ = VocolabError("a")
+    assert raised_by_a_part(wrapped) is wrapped.__cause__
+    bug = ValueError("page")
+    assert raised_by_a_part(bug) is bug
