@@ -142,7 +142,7 @@ class Recipe(LightningCLI):
         self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
         try:
             return self.instantiate_trainer()
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
                 str(error), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
             ) from error

@@ -57,7 +57,15 @@ def test_a_recipe(old, new, expected, recipe):
     text = recipe.read_text()
     assert text.count(old) == 1
     recipe.write_text(text.replace(old, new))
-    marked = "trainer: {max" if "twice" in expected else "{topk" if "topk" in new else "{pool" if "pool" in new else new.split("\n")[0]
+    marked = (
+        "trainer: {max"
+        if "twice" in expected
+        else "{topk"
+        if "topk" in new
+        else "{pool"
+        if "pool" in new
+        else new.split("\n")[0]
+    )
     place = f"tiny.yaml:{line_of(recipe, marked)}"
     assert complaint("-c", "tiny.yaml").startswith(expected.replace("{}", place))
 
@@ -85,12 +93,18 @@ def test_a_slot_file_is_named_with_its_line(recipe):
     expected = "unknown key model.init_args.vocoder.init_args.dimm: slots/vocoder.yaml:3: "
     assert complaint("-c", "tiny.yaml") == expected + "did you mean model.init_args.vocoder.init_args.dim?"
     slot.write_text(slot.read_text().replace("dimm: 8", "dim: wide"))
-    assert complaint("-c", "tiny.yaml") == "model.init_args.vocoder.init_args.dim is 'wide': slots/vocoder.yaml:3: expected int"
+    assert (
+        complaint("-c", "tiny.yaml")
+        == "model.init_args.vocoder.init_args.dim is 'wide': slots/vocoder.yaml:3: expected int"
+    )
 
 
 def test_the_last_of_two_recipes_is_named(recipe):
     (recipe.parent / "over.yaml").write_text("trainer:\n  max_steps: 3\ndata:\n  wrokers: 2\n")
-    assert complaint("-c", "tiny.yaml", "-c", "over.yaml") == "unknown key data.wrokers: over.yaml:4: did you mean data.workers?"
+    assert (
+        complaint("-c", "tiny.yaml", "-c", "over.yaml")
+        == "unknown key data.wrokers: over.yaml:4: did you mean data.workers?"
+    )
 
 
 FLAGS = {
@@ -144,7 +158,11 @@ def test_no_recipe_at_all(work):
 def test_the_door_prints_the_line_last(recipe, capsys):
     assert main(["prepare", "-c", str(recipe), "--data.wrokers", "3"]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.splitlines()[-1] == "vocolab: error: unknown key data.wrokers: command line: did you mean --data.workers?"
+    assert (
+        out == ""
+        and err.splitlines()[-1]
+        == "vocolab: error: unknown key data.wrokers: command line: did you mean --data.workers?"
+    )
     assert "Traceback" not in err
 
 

@@ -1,0 +1,171 @@
+"""Recipes are composed once and built when asked for."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from vocolab.data.module import SpeechDataModule
+from vocolab.errors import UsageError
+from vocolab.recipe import Recipe, load_recipe
+from vocolab.tasks import VocoderTask
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_loading_has_no_side_effects(recipe):
+    torch.manual_seed(3), random.seed(3)
+    states = torch.get_rng_state(), random.getstate()
+    before = sorted(recipe.parent.rglob("*")), dict(os.environ)
+    loaded = load_recipe(recipe, {"trainer.max_steps": 3})
+    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1]
+    assert (sorted(recipe.parent.rglob("*")), dict(os.environ)) == before
+    assert not {"data", "model", "trainer"} & set(vars(loaded))
+
+
+def test_only_what_is_asked_for_is_built(recipe, monkeypatch):
+    monkeypatch.setattr(VocoderTask, "__init__", lambda *_, **__: pytest.fail("built"))
+    loaded = load_recipe(recipe, {"trainer.accelerator": "gpu", "trainer.devices": 9})
+    assert isinstance(loaded.data, SpeechDataModule)
+    assert loaded.data is loaded.data
+
+
+def test_parts_are_built_from_the_recipe(recipe):
+    loaded = load_recipe(recipe, {"trainer.max_steps": 3, "trainer.default_root_dir": Path("runs/here")})
+    assert isinstance(loaded.model, VocoderTask) and isinstance(loaded.trainer, Trainer)
+    assert loaded.trainer.max_steps == 3
+    assert (
+        loaded.trainer.default_root_dir == str(Path("runs/here").absolute())
+        or loaded.trainer.default_root_dir == "runs/here"
+    )
+    assert loaded.model.vocoder.dim == 8
+    assert loaded.trainer.check_val_every_n_epoch is None
+
+
+def test_the_vocoder_is_as_wide_as_the_features(recipe):
+    """No recipe states the width; neither does what is saved of one. With and without `${...}`, which once undid it."""
+    assert "${" in recipe.read_text()
+    assert load_recipe(recipe).model.vocoder.in_channels == 20
+    assert load_recipe(recipe, {"data.encoder.n_mels": 33}).model.vocoder.in_channels == 33
+    edit(recipe, "${seed_everything}", "7")
+    assert load_recipe(recipe, {"data.encoder.n_mels": 33}).model.vocoder.in_channels == 33
+    loaded = load_recipe(recipe)
+    assert "in_channels" not in loaded.parser.dump(loaded.config, skip_unset=False)
+
+
+def test_a_vocoder_without_features(recipe):
+    with pytest.raises(UsageError, match="^a vocoder needs features: data.encoder: "):
+        load_recipe(recipe, {"data.encoder": None}).model
+
+
+@pytest.mark.parametrize(
+    "flag, line",
+    [
+        ("--data.encoder.hop=160", "the vocoder has 320 samples a frame, the data 160: model.init_args.vocoder.init_args.hop: make them the same"),
+        ("--model.vocoder.sample_rate=24000", "the vocoder has 24000 Hz, the data 16000: model.init_args.vocoder.init_args.sample_rate: make them the same"),
+    ],
+)  # fmt: skip
+def test_a_vocoder_for_other_data(flag, line, recipe):
+    with pytest.raises(UsageError) as caught:
+        Recipe(["-c", str(recipe), flag]).model
+    assert str(caught.value) == line
+
+
+def test_weights_come_from_the_seed(recipe):
+    weights = [load_recipe(recipe, {"seed_everything": seed}).model.vocoder.head.weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_interpolation_is_over_the_composed_recipe(recipe):
+    """Later files and flags count, and a slot file may refer to the recipe it is named in."""
+    slot = recipe.parent / "slots" / "vocoder.yaml"
+    edit(slot, "hidden: 8", "hidden: ${trainer.max_steps}")
+    assert load_recipe(recipe).config.model.init_args.vocoder.init_args.hidden == 4
+    loaded = load_recipe(recipe, {"trainer.max_steps": 6, "seed_everything": 11})
+    assert loaded.config.model.init_args.vocoder.init_args.hidden == 6 and loaded.config.data.seed == 11
+    (recipe.parent / "over.yaml").write_text("trainer: {max_steps: 5}")
+    assert Recipe(["-c", str(recipe), "-c", "over.yaml"]).config.model.init_args.vocoder.init_args.hidden == 5
+
+
+def test_slots_are_found_from_any_working_directory(recipe, monkeypatch, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "wide.yaml").write_text("class_path: Vocos\ninit_args: {dim: 24, blocks: 1, hidden: 8}")
+    monkeypatch.chdir(elsewhere)
+    assert load_recipe(recipe).config.model.init_args.vocoder.init_args.dim == 8
+    flags = ["-c", os.path.relpath(recipe), "--model.vocoder", "wide.yaml", "--model.vocoder.hidden=9"]
+    init = Recipe(flags).config.model.init_args.vocoder.init_args
+    assert (init.dim, init.hidden) == (24, 9)
+
+
+def test_recipes_merge_deeply_and_callbacks_append(recipe):
+    (recipe.parent / "over.yaml").write_text(
+        "trainer: {max_steps: 3}\nmodel: {init_args: {vocoder: {init_args: {dim: 9}}}}\ndata: {batches: {init_args: {size: 5}}}"
+    )
+    config = Recipe(["-c", str(recipe), "-c", "over.yaml", "--trainer.callbacks+=Samples"]).config
+    assert (config.trainer.max_steps, config.trainer.val_check_interval) == (3, 2)
+    vocoder = config.model.init_args.vocoder.init_args
+    assert (vocoder.dim, vocoder.hidden) == (9, 8)
+    batches = config.data.batches.init_args
+    assert (batches.size, batches.frames) == (5, 22)
+    assert [c.class_path.split(".")[-1] for c in config.trainer.callbacks] == ["Timing", "Samples"]
+
+
+def test_a_class_may_be_swapped(recipe):
+    loaded = load_recipe(recipe, {"model.vocoder": "HiFiGAN", "model.vocoder.channels": 32})
+    assert type(loaded.model.vocoder).__name__ == "HiFiGAN" and loaded.model.vocoder.in_channels == 20
+
+
+TRAINERS = Path(__file__).parents[2] / "configs" / "trainer"
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in TRAINERS.glob("*.yaml")))
+def test_trainer_files_merge_with_the_recipe(name, recipe):
+    config = Recipe(["-c", str(recipe), "--trainer", str(TRAINERS / f"{name}.yaml")]).config.trainer
+    assert config.max_steps == 4 and config.val_check_interval == 2
+    wanted = yaml.safe_load((TRAINERS / f"{name}.yaml").read_text())
+    assert set(wanted) == {"accelerator", "devices", "strategy", "precision"}
+    assert {key: config[key] for key in wanted} == wanted
+
+
+def test_the_trainer_file_yields_to_what_follows(recipe):
+    flags = [
+        "-c",
+        str(recipe),
+        "--trainer",
+        str(TRAINERS / "cpu.yaml"),
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+    ]
+    loaded = Recipe(flags)
+    assert loaded.trainer.num_devices == 2
+    strategy = loaded.trainer.strategy
+    assert isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs["find_unused_parameters"] is True
+
+
+def test_the_distributed_sampler_stays_off(recipe):
+    assert load_recipe(recipe).trainer._accelerator_connector.use_distributed_sampler is False
+    with pytest.raises(UsageError, match="trainer.use_distributed_sampler"):
+        load_recipe(recipe, {"trainer.use_distributed_sampler": True}).trainer
+
+
+@pytest.mark.parametrize("key, value", [("accelerator", "tpu"), ("val_check_interval", "soon"), ("devices", "none")])
+def test_what_the_trainer_refuses_is_a_line(key, value, recipe):
+    with pytest.raises(UsageError, match=": trainer: "):
+        load_recipe(recipe, {f"trainer.{key}": value}).trainer
+
+
+def test_the_run_folder_is_named_by_the_recipe(recipe):
+    assert load_recipe(recipe).run_folder == Path("runs/tiny")
