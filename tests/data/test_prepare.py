@@ -20,8 +20,8 @@ import torch
 
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
+from vocolab.data import encode, scan
 from vocolab.data import prepare as module
-from vocolab.data import scan
 from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech
 from vocolab.data.index import Index
 from vocolab.data.prepare import Prematch, Preparation, prepare
@@ -483,3 +483,46 @@ def test_checking_names_the_keys_that_differ(corpus, reference, tmp_path):
     assert "prematch.topk (4, wanted 8)" in line
     assert "corpus" not in line and "weights" not in line
     assert str(reference) in line and "--data.shards" in line
+
+
+def test_an_unfinished_preparation_of_another_spec_is_not_gone_on_with(tmp_path, monkeypatch):
+    tone(tmp_path / "in/s/a.wav")
+    monkeypatch.setattr(module, "_finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mel(tmp_path / "in", tmp_path / "out")
+    monkeypatch.undo()
+    with pytest.raises(VocolabError, match=r"encoder.init_args.n_mels \(80, wanted 40\).*remove the folder"):
+        mel(tmp_path / "in", tmp_path / "out", encoder=Mel(n_mels=40))
+    assert len(samples(mel(tmp_path / "in", tmp_path / "out"), "train")) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
+def test_a_disk_that_refuses_leaves_no_half_shard(tmp_path):
+    for n in range(4):
+        tone(tmp_path / f"in/s/{n}.wav", seconds=2)
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "from vocolab.data.prepare import *; from vocolab.data.corpora import *; from vocolab.encoders import Mel\n"
+        "prepare(Preparation(Folder(sys.argv[1], val=0), Mel()), sys.argv[2], 1)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "in"), str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "VocolabError: cannot write" in ended.stderr.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*/*.tar"))
+    assert not (tmp_path / "out/manifest.json").exists()
+    assert len(samples(mel(tmp_path / "in", tmp_path / "out"), "train")) == 4
+
+
+def test_batches_hold_similar_lengths_and_long_ones_alone():
+    lengths = [16000 * s for s in (70, 5, 31, 4, 4, 65, 1)]
+    speeches = [encode.Speech(n, np.zeros(0, np.int16), torch.zeros(length)) for n, length in enumerate(lengths)]
+    found = [[len(s.wav) // 16000 for s in batch] for batch in encode.batches(speeches, 16000, 32.0)]
+    assert found == [[70], [65], [31], [5, 4, 4, 1]]
+
+
+def test_long_utterances_are_encoded_piece_by_piece(tmp_path, monkeypatch):
+    tone(tmp_path / "in/s/a.wav", seconds=3)
+    whole = samples(mel(tmp_path / "in", tmp_path / "whole", encoder=Whisper()), "train")["s-a"]["feats.npy"]
+    monkeypatch.setattr(encode, "LONG", 1.0)
+    pieces = samples(mel(tmp_path / "in", tmp_path / "pieces", encoder=Whisper()), "train")["s-a"]["feats.npy"]
+    np.testing.assert_allclose(pieces.astype(np.float32), whole.astype(np.float32), atol=2e-2)

@@ -20,7 +20,8 @@ from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
 
 STAGE = "encoded"
-BATCH_SECONDS = 60.0  # of padded audio that the encoder sees at once; a longer utterance is alone
+CPU_BATCH, GPU_BATCH = 32.0, 120.0  # seconds of padded audio that the encoder sees at once
+LONG = 60.0  # seconds; a longer utterance is encoded alone, piece by piece
 
 
 @dataclass
@@ -44,7 +45,7 @@ def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int
             read = [future.result() for future in futures]
             speeches = [s for s in read if isinstance(s, Speech)]
             if encoder is not None:
-                for batch in batches(speeches, encoder.sample_rate):
+                for batch in batches(speeches, encoder.sample_rate, CPU_BATCH if device == "cpu" else GPU_BATCH):
                     encode_batch(encoder, batch, _layers(preparation), device)
             skipped = [
                 {"path": scan.items[position].utterance.source, "reason": reason}
@@ -99,12 +100,12 @@ def to_int16(wav: Tensor) -> np.ndarray:
     return (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
-def batches(speeches: list[Speech], sample_rate: int) -> Iterator[list[Speech]]:
-    """Group by length, longest first, so that little is padding. Depends on nothing but the lengths and their order."""
+def batches(speeches: list[Speech], sample_rate: int, seconds: float) -> Iterator[list[Speech]]:
+    """Group by length, longest first, up to `seconds` with their padding; those longer than `LONG` alone."""
     batch: list[Speech] = []
     for speech in sorted(speeches, key=lambda s: (-len(s.wav), s.position)):
         longest = len(batch[0].wav) if batch else 0
-        if batch and (len(batch) + 1) * longest > BATCH_SECONDS * sample_rate:
+        if batch and (longest > LONG * sample_rate or (len(batch) + 1) * longest > seconds * sample_rate):
             yield batch
             batch = []
         batch.append(speech)
@@ -117,7 +118,7 @@ def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None
     """Fill in the features, frame i standing for samples [hop·i, hop·(i+1))."""
     lengths = torch.tensor([len(s.wav) + encoder.alignment_padding(len(s.wav)) for s in batch])
     wav = torch.stack([F.pad(s.wav, (0, int(lengths.max()) - len(s.wav))) for s in batch])  # (B, T)
-    if len(batch) == 1 and len(batch[0].wav) > BATCH_SECONDS * encoder.sample_rate:
+    if len(batch[0].wav) > LONG * encoder.sample_rate:
         outputs = [out[None] for out in encoder.encode_long(wav[0].to(device), layers)]
     else:
         outputs = encoder.layers(wav.to(device), lengths.to(device), layers)

@@ -183,7 +183,6 @@ def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
             shape, _, _ = np.lib.format.read_array_header_1_0(file)
             row[{"audio.npy": "audio_at", "feats.npy": "feats_at"}[kind]] = file.tell()
             row[{"audio.npy": "samples", "feats.npy": "frames"}[kind]] = shape[0]
-    rows["frames"] = np.where(
-        rows["feats_at"] == 0, rows["samples"], rows["frames"]
-    )  # without features a sample is a frame
+    bare = rows["feats_at"] == 0
+    rows["frames"][bare] = rows["samples"][bare]  # without features the hop is 1
     return rows

@@ -126,10 +126,10 @@ class _Run:
         weights: dict[Any, float] = {unit.number: unit.seconds for unit in found.units}
         if stage == pack.STAGE:
             weights = {n: len(rows) for n, rows in pack.layout(self.preparation, work, found).shards.items()}
-        mine = [name for name in list(weights)[work.rank :: self.world] if not work.finished(stage, name)]
+        mine = work.unfinished(stage, list(weights)[work.rank :: self.world])
         for _ in self.display.track(stage, crew.run(stage, mine), {name: weights[name] for name in mine}):
             work.beat()
-        self.wait(lambda: all(work.finished(stage, name) for name in weights), f"the stage {stage!r}")
+        self.wait(lambda: not work.unfinished(stage, weights), f"the stage {stage!r}")
 
 
 def _space(preparation: Preparation, found: scan.Scan) -> tuple[float, float]:

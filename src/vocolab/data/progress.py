@@ -13,7 +13,7 @@ from vocolab.data.work import Work
 from vocolab.errors import VocolabError
 
 
-def await_others(work: Work, ready: Callable[[], bool], what: str, patience: float, poll: float = 0.2) -> None:
+def await_others(work: Work, ready: Callable[[], bool], what: str, patience: float, poll: float = 0.5) -> None:
     """Wait until `ready`. Raises `VocolabError` where no rank has got on for `patience` seconds."""
     beats, since = work.beats(), time.monotonic()
     while not ready():

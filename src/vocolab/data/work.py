@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ class Work:
 
     def finished(self, stage: str, name: int | str) -> bool:
         return self.item(stage, name).is_dir()
+
+    def unfinished(self, stage: str, names: Iterable[int | str]) -> list[int | str]:
+        """Those of `names` that are not finished, from one listing of the folder."""
+        with contextlib.suppress(FileNotFoundError):
+            there = set(os.listdir(self.root / stage))
+            return [name for name in names if self.item(stage, name).name not in there]
+        return list(names)
 
     @contextlib.contextmanager
     def finish(self, stage: str, name: int | str) -> Iterator[Path]:
@@ -77,15 +84,16 @@ class Work:
         """The end of the preparation. Renamed first, so that no half of it is ever taken for work to go on with."""
         gone = self.shards / ".work-done"
         shutil.rmtree(gone, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self.root.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
     def beat(self) -> None:
         """Tell waiting ranks that this one gets on."""
-        beats = self.root / "beats"
-        beats.mkdir(parents=True, exist_ok=True)
-        (beats / str(self.rank)).write_text(str(time.time_ns()))
+        with contextlib.suppress(OSError):  # a full disk is reported by who needs it
+            beats = self.root / "beats"
+            beats.mkdir(parents=True, exist_ok=True)
+            (beats / str(self.rank)).write_text(str(time.time_ns()))
 
     def beats(self) -> tuple[str, ...]:
         with contextlib.suppress(OSError):
