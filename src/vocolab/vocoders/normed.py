@@ -107,13 +107,19 @@ class SNConv1d(Normed, nn.Conv1d):
         self.weight_orig = nn.Parameter(weight)
         self.register_buffer("weight_u", F.normalize(torch.randn(weight.shape[0]), dim=0, eps=1e-12))
         self.register_buffer("weight_v", F.normalize(torch.randn(weight[0].numel()), dim=0, eps=1e-12))
+        self._iterate(10)  # random vectors would give a fresh network any gain
+
+    @torch.no_grad()
+    def _iterate(self, times: int = 1) -> None:
+        matrix = self.weight_orig.flatten(1)
+        for _ in range(times):
+            F.normalize(matrix.t() @ self.weight_u, dim=0, eps=1e-12, out=self.weight_v)
+            F.normalize(matrix @ self.weight_v, dim=0, eps=1e-12, out=self.weight_u)
 
     def normalized(self) -> Tensor:
         matrix = self.weight_orig.flatten(1)
         if self.training:
-            with torch.no_grad():
-                F.normalize(matrix.t() @ self.weight_u, dim=0, eps=1e-12, out=self.weight_v)
-                F.normalize(matrix @ self.weight_v, dim=0, eps=1e-12, out=self.weight_u)
+            self._iterate()
         # Cloned: the next forward changes the buffers in place while this one's graph may still need them.
         return self.weight_orig / torch.dot(self.weight_u.clone(), matrix @ self.weight_v.clone())
 
