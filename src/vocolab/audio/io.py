@@ -50,7 +50,7 @@ def read(path: str | Path, sample_rate: int | None = None) -> tuple[Tensor, int]
         try:
             samples = file.read(dtype="float32", always_2d=True)  # (T, channels)
         except soundfile.LibsndfileError as error:
-            raise VocolabError(f"damaged sound file ({error})", path, "replace the file") from error
+            raise VocolabError(f"sound file damaged or cut short ({error})", path, "replace the file") from error
         cut = _promised_by_header(file) > promised
     # An MP3 header only estimates its length; every other format states it.
     if cut or (len(samples) < promised and not kind.startswith("MP")):

@@ -11,7 +11,10 @@ from vocolab import _compat
 
 
 def loudness(wav: Tensor, sample_rate: int) -> float:
-    """Gated loudness of wav (T,) in LKFS (ITU-R BS.1770-4); −inf for silence and for less than one block of 0.4 s."""
+    """Gated loudness of wav (T,) in LKFS (ITU-R BS.1770-4); −inf for silence and for less than one block of 0.4 s.
+
+    The filters' rounded constants are torchaudio's, as in kNN-VC: within 0.05 dB of the standard's.
+    """
     block, step = round(0.4 * sample_rate), round(0.1 * sample_rate)
     if wav.shape[-1] < block:
         return -math.inf
@@ -37,13 +40,15 @@ def normalize_loudness(wav: Tensor, sample_rate: int, target: float) -> Tensor:
 def trim_silence(wav: Tensor, sample_rate: int, trigger_level: float) -> Tensor:
     """Trim wav (T,) at both ends by the SoX detector of voice activity; 0 trims nothing, 7 is usual.
 
-    The detector trims the front, so the end is trimmed on the reversed signal (as in kNN-VC, Baas et al. 2023).
+    The detector trims the front, so the end is trimmed on the reversed signal (as in kNN-VC, Baas et al. 2023). Where it
+    hears no voice at all, as in a fifth of a second, wav comes back unchanged.
     """
     if trigger_level == 0:
         return wav
     vad = _compat.torchaudio().functional.vad
     front = vad(wav, sample_rate, trigger_level=trigger_level)
-    return vad(front.flip(-1), sample_rate, trigger_level=trigger_level).flip(-1)
+    both = vad(front.flip(-1), sample_rate, trigger_level=trigger_level).flip(-1)
+    return both if both.shape[-1] else wav
 
 
 def _k_weighted(wav: Tensor, sample_rate: int) -> Tensor:

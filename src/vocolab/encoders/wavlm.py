@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab.encoders import weights
@@ -22,6 +23,11 @@ PUBLISHED = {
     "microsoft/wavlm-base-plus": WavLMShape(),
     "microsoft/wavlm-large": WavLMShape(dim=1024, depth=24, heads=16, ffn=4096, group_norm=False, pre_norm=True),
 }
+
+CPU_FRAMES = (
+    640  # encoded at once, padding included: beyond, a CPU gets slower (its maps outgrow what the allocator reuses)
+)
+GPU_FRAMES = 16384
 
 _LAYER = r"encoder\.layers\.(\d+)\."
 # Hugging Face's names, then those of the official files, and ours.
@@ -104,9 +110,26 @@ class WavLM(Encoder):
 
     def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None) -> list[Tensor]:
         lengths = self._check(wav, lengths)
-        self.load(layers)
-        outputs = self.network(wav.to(self.placement.dtype), lengths)
-        return [outputs[layer] for layer in self._layers_or_default(layers, self.shape.depth)]
+        wanted = self._layers_or_default(layers, self.shape.depth)
+        self.load(wanted)
+        wav, total = wav.to(self.placement.dtype), self.frames(wav.shape[1])
+        parts = []
+        for rows in self._groups(lengths.tolist(), wav.device):
+            longest = int(lengths[rows].max())
+            feats = self.network(wav[rows, :longest], lengths[rows], wanted)
+            parts.append([F.pad(f, (0, 0, 0, total - f.shape[1])) for f in feats])
+        return [torch.cat(feats) if len(feats) > 1 else feats[0] for feats in zip(*parts, strict=True)]
+
+    def _groups(self, lengths: list[int], device: torch.device) -> Iterator[slice]:
+        """Consecutive rows to encode at once: as many as fill the machine, and no longer padded than they must be."""
+        limit = CPU_FRAMES if device.type == "cpu" else GPU_FRAMES
+        start, longest = 0, 0
+        for row, length in enumerate(lengths):
+            longest = max(longest, length)
+            if row > start and (row + 1 - start) * self.frames(longest) > limit:
+                yield slice(start, row)
+                start, longest = row, length
+        yield slice(start, len(lengths))
 
     def frames(self, samples: int) -> int:
         return max(0, self.shape.frames(samples))

@@ -5,6 +5,7 @@ layers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -190,9 +191,9 @@ class WavLMNetwork(nn.Module):
         self.relative_bias = nn.Parameter(torch.empty(shape.buckets, shape.heads))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(depth))
 
-    def forward(self, wav: Tensor, lengths: Tensor) -> list[Tensor]:
-        """wav (B, T), lengths (B,) in samples -> the input of the first block and every block's raw output, (B, L,
-        dim).
+    def forward(self, wav: Tensor, lengths: Tensor, wanted: Sequence[int]) -> list[Tensor]:
+        """wav (B, T), lengths (B,) in samples -> the raw outputs (B, L, dim) of the `wanted` blocks; 0 is the first's
+        input.
         """
         frames = self.shape.frames(lengths)  # (B,)
         x = self.projection(self.projection_norm(self.extract(wav, lengths)))  # (B, L, dim)
@@ -203,11 +204,13 @@ class WavLMNetwork(nn.Module):
         x = x + F.gelu(self.position(x))
         if not self.shape.pre_norm:
             x = self.norm(x)
+        outputs = {0: x}
         bias = self.reversed_bias(x.shape[1])
-        outputs = [x]
-        for block in self.blocks:
-            outputs.append(block(outputs[-1], bias, keep))
-        return outputs
+        for i, block in enumerate(self.blocks[: max(wanted, default=0)], 1):
+            x = block(x, bias, keep)
+            if i in wanted:
+                outputs[i] = x
+        return [outputs[i] for i in wanted]
 
     def extract(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """wav (B, T) -> (B, L, conv_dim). Rows lie end to end, each a whole number of hops, and are convolved as one: a

@@ -1,0 +1,198 @@
+"""What comes in is what was meant, and what is damaged is refused in one line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from vocolab import audio
+from vocolab.errors import UsageError, VocolabError
+
+RATE = 16000
+
+
+def tone(rate: int = RATE, seconds: float = 1.0, frequency: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * math.pi * frequency * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+def save(path: Path, samples: np.ndarray, rate: int = RATE, **kwargs) -> Path:
+    soundfile.write(path, samples, rate, **kwargs)
+    return path
+
+
+def test_reads_the_built_in_speech(speech_file):
+    wav, rate = audio.read(speech_file)
+    about = audio.info(speech_file)
+    assert (rate, about.sample_rate, about.channels) == (RATE, RATE, 1)
+    assert wav.shape == (about.samples,) and wav.dtype == torch.float32
+    assert 0.05 < wav.abs().max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "tolerance"),
+    [
+        ("a.wav", {"subtype": "PCM_16"}, 1e-4),
+        ("a.wav", {"subtype": "PCM_24"}, 1e-6),
+        ("a.wav", {"subtype": "FLOAT"}, 0),
+        ("a.wav", {"subtype": "PCM_U8"}, 1e-2),
+        ("a.flac", {}, 1e-4),
+        ("a.aiff", {}, 1e-4),
+        ("a.ogg", {}, 0.05),
+        ("a.mp3", {}, 0.05),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}, 0.05),
+    ],
+)
+def test_formats(tmp_path, name, kwargs, tolerance):
+    samples = tone()
+    wav, rate = audio.read(save(tmp_path / name, samples, **kwargs))
+    assert rate == RATE and len(wav) == len(samples)
+    middle = slice(2000, -2000)  # lossy codecs ring at the ends
+    assert np.abs(wav.numpy()[middle] - samples[middle]).max() <= tolerance
+
+
+def test_stereo_44_1_khz_is_averaged_and_resampled(tmp_path):
+    left, right = tone(44100, 2.0, 300), tone(44100, 2.0, 1000)
+    path = save(tmp_path / "stereo.wav", np.stack([left, right], 1), 44100, subtype="FLOAT")
+    assert audio.info(path) == audio.AudioInfo(44100, 88200, 2)
+    wav, rate = audio.read(path, sample_rate=RATE)
+    expected = (tone(RATE, 2.0, 300) + tone(RATE, 2.0, 1000)) / 2
+    assert rate == RATE and len(wav) == len(expected)
+    assert np.abs(wav.numpy() - expected)[500:-500].max() < 2e-3
+    native, rate = audio.read(path)
+    assert rate == 44100
+    torch.testing.assert_close(native, torch.from_numpy((left + right) / 2))
+
+
+def test_resampling_keeps_the_tone_and_removes_what_does_not_fit():
+    for target in (8000, 22050, 24000, 48000):
+        wav = audio.resample(torch.from_numpy(tone()), RATE, target)
+        assert len(wav) == target
+        assert np.abs(wav.numpy() - tone(target))[400:-400].max() < 2e-3
+    high = audio.resample(torch.from_numpy(tone(48000, 1.0, 12000)), 48000, RATE)
+    assert high[400:-400].abs().max() < 1e-3
+    wav = torch.randn(100)
+    assert audio.resample(wav, RATE, RATE) is wav
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_a_file_cut_short_is_an_error(tmp_path, name, part):
+    noise = np.random.default_rng(0).normal(size=RATE).clip(-4, 4) / 5
+    path = save(tmp_path / name, noise)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(VocolabError, match=f"cut short.*{name}"):
+        audio.read(path)
+
+
+def test_the_header_of_a_stream_which_states_no_length_is_believed(tmp_path):
+    path = save(tmp_path / "stream.wav", tone(), subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(audio.read(path)[0]) == RATE
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.wav", None, "no such file"),
+        ("empty.wav", b"", "not a readable sound file"),
+        ("text.wav", b"hello " * 50, "not a readable sound file"),
+        ("text.raw", b"hello " * 50, "not a readable sound file"),
+        ("text.xyz", b"hello " * 50, "not a readable sound file"),
+    ],
+)
+def test_what_is_no_sound_is_one_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    for function in (audio.read, audio.info):
+        with pytest.raises(VocolabError, match=f"{message}.*{name}") as raised:
+            function(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_folder_no_samples_and_samples_that_are_not_finite(tmp_path):
+    with pytest.raises(VocolabError, match="a folder"):
+        audio.read(tmp_path)
+    with pytest.raises(VocolabError, match="without samples"):
+        audio.read(save(tmp_path / "none.wav", np.zeros(0, np.float32)))
+    for bad in (math.nan, math.inf, -math.inf):
+        samples = tone()
+        samples[77] = bad
+        with pytest.raises(VocolabError, match="not finite"):
+            audio.read(save(tmp_path / "bad.wav", samples, subtype="FLOAT"))
+
+
+@pytest.mark.parametrize("name", ["out.wav", "out.flac"])
+def test_writing_is_mono_pcm16_and_exact(tmp_path, name):
+    pcm = torch.randint(-32768, 32768, (4000,), dtype=torch.int32)
+    audio.write(tmp_path / "new" / name, pcm / 32768, RATE)
+    with soundfile.SoundFile(tmp_path / "new" / name) as file:
+        assert (file.subtype, file.channels, file.samplerate) == ("PCM_16", 1, RATE)
+        assert np.array_equal(file.read(dtype="int16"), pcm.numpy())
+
+
+def test_writing_clips_and_never_wraps_around(tmp_path):
+    audio.write(tmp_path / "loud.wav", torch.tensor([1.0, 1.5, 40.0, -1.0, -1.5, -40.0, 0.99999]), RATE)
+    found = soundfile.read(tmp_path / "loud.wav", dtype="int16")[0]
+    assert found.tolist() == [32767, 32767, 32767, -32768, -32768, -32768, 32767]
+
+
+def test_writing_refuses(tmp_path):
+    path = tmp_path / "out.wav"
+    audio.write(path, torch.zeros(1, 500), RATE)  # one channel is as good as none
+    with pytest.raises(VocolabError, match="output exists.*overwrite"):
+        audio.write(path, torch.ones(500), RATE)
+    assert not audio.read(path)[0].any()
+    audio.write(path, torch.ones(500), RATE, overwrite=True)
+    assert audio.read(path)[0].min() > 0.99
+    with pytest.raises(VocolabError, match="not finite"):
+        audio.write(path, torch.tensor([0.0, math.nan]), RATE, overwrite=True)
+    with pytest.raises(VocolabError, match="one channel"):
+        audio.write(path, torch.zeros(2, 500), RATE, overwrite=True)
+    with pytest.raises(UsageError, match=r"\.mp3"):
+        audio.write(tmp_path / "out.mp3", torch.zeros(500), RATE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.wav"]
+
+
+def test_a_disk_that_refuses_leaves_no_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        with pytest.raises(VocolabError, match=r"cannot write .*out\.wav"):
+            audio.write(tmp_path / "out.wav", torch.zeros(RATE), RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_find(tmp_path, builtin_corpus):
+    for name in (
+        "b/x.flac",
+        "b/y.OPUS",
+        "a.wav",
+        "b/.hidden.wav",
+        ".cache/z.wav",
+        "b/notes.txt",
+        "b/x.mp3",
+        "b/data.mat",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [str(p.relative_to(tmp_path)) for p in audio.find(tmp_path)]
+    assert names == ["a.wav", "b/x.flac", "b/x.mp3", "b/y.OPUS"]
+    assert audio.find([tmp_path / "b/notes.txt", tmp_path / "a.wav"]) == [tmp_path / "b/notes.txt", tmp_path / "a.wav"]
+    assert len(audio.find(builtin_corpus)) == 425
+    with pytest.raises(VocolabError, match="no such file.*nowhere"):
+        audio.find([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VocolabError, match="no sound files.*empty"):
+        audio.find(str(tmp_path / "empty"))
