@@ -43,12 +43,12 @@ def trim_silence(wav: Tensor, sample_rate: int, trigger_level: float) -> Tensor:
     The detector trims the front, so the end is trimmed on the reversed signal (as in kNN-VC, Baas et al. 2023). Where it
     hears no voice at all, as in a fifth of a second, wav comes back unchanged.
     """
-    if trigger_level == 0:
-        return wav
-    vad = _compat.torchaudio().functional.vad
-    front = vad(wav, sample_rate, trigger_level=trigger_level)
-    both = vad(front.flip(-1), sample_rate, trigger_level=trigger_level).flip(-1)
-    return both if both.shape[-1] else wav
+    trimmed = wav
+    for _ in range(2):
+        if trigger_level == 0 or trimmed.shape[-1] == 0:
+            return wav
+        trimmed = _compat.torchaudio().functional.vad(trimmed, sample_rate, trigger_level=trigger_level).flip(-1)
+    return trimmed if trimmed.shape[-1] else wav
 
 
 def _k_weighted(wav: Tensor, sample_rate: int) -> Tensor:
