@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
-from vocolab.callbacks import Checkpoint
+from vocolab.callbacks import Checkpoint, Progress
 from vocolab.cli import loggers
 from vocolab.cli.mistakes import check_top_keys, explain, raised_by_a_part
 from vocolab.cli.sources import Sources
@@ -140,6 +141,7 @@ class Recipe(LightningCLI):
         config.logger = loggers.in_run(config.logger, self.run_folder)
         self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
         self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
+        self.config_init.trainer.callbacks = _with_progress(self.config_init.trainer)
         try:
             return self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
@@ -163,6 +165,15 @@ class Recipe(LightningCLI):
             if cause is error:
                 raise
             raise cause from None
+
+
+def _with_progress(trainer: Namespace) -> list[Callback]:
+    """The recipe's callbacks, and our progress bar unless it has one or wants none."""
+    callbacks = trainer.callbacks or []
+    callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    if trainer.enable_progress_bar is False or any(isinstance(callback, ProgressBar) for callback in callbacks):
+        return callbacks
+    return [*callbacks, Progress()]
 
 
 def _widen(vocoder: Namespace | None, data: SpeechDataModule) -> None:

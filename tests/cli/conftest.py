@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard error it was imported under)
 from tests.data.speech import librispeech
 
 RECIPE = """\

@@ -1,5 +1,7 @@
 """What every command shares: help without waiting, one line for a mistake, the exit status."""
 
+# ruff: noqa: E501 (a complaint is one line)
+
 from __future__ import annotations
 
 import subprocess

@@ -1,5 +1,7 @@
 """Every mistake in a recipe or on the command line is one line: the key, where it stands, what would be right."""
 
+# ruff: noqa: E501 (a complaint is one line)
+
 from __future__ import annotations
 
 import re

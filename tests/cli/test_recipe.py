@@ -1,5 +1,7 @@
 """Recipes are composed once and built when asked for."""
 
+# ruff: noqa: E501 (a complaint is one line)
+
 from __future__ import annotations
 
 import os

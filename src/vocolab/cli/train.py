@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import pickle
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from vocolab.checkpoints import load_file
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
 
@@ -47,6 +47,7 @@ def fit(recipe: Recipe) -> None:
     checkpoint = _checkpoint(recipe)
     _keep_other_runs(recipe, checkpoint)
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
+    _check_manual(model, trainer)
     data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
     _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
 
@@ -54,6 +55,7 @@ def fit(recipe: Recipe) -> None:
 def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
     """The metrics of a checkpoint, by default the run's best; `predict` has none."""
     checkpoint = _checkpoint(recipe) or _newest(recipe.run_folder)
+    recipe.config.trainer.logger = False  # the run's own figures stay as training left them
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     data.prepare()
     method = getattr(trainer, command)
@@ -76,13 +78,8 @@ def _checkpoint(recipe: Recipe) -> Path | None:
             f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
         )
         raise VocolabError("no checkpoint to start from", path, remedy)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise VocolabError(
-            "not a checkpoint that can be read safely", path, "give a file that vocolab fit wrote"
-        ) from error
-    if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
+    content = load_file(path)
+    if "pytorch-lightning_version" not in content:
         raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
     return path
 
@@ -107,6 +104,22 @@ def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:
         )
 
 
+def _check_manual(model: LightningModule, trainer: Trainer) -> None:
+    """Refuse what Lightning does not do for a task that steps its own optimizers."""
+    if model.automatic_optimization:
+        return
+    task = type(model).__name__
+    if trainer.gradient_clip_val:
+        raise UsageError(
+            f"{task} steps its own optimizers and does not clip", "trainer.gradient_clip_val", "leave it out"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        remedy = "raise the size of data.batches instead"
+        raise UsageError(
+            f"{task} steps its own optimizers and does not accumulate", "trainer.accumulate_grad_batches", remedy
+        )
+
+
 def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
     """Call the trainer; what a user can put right becomes one line."""
     try:
@@ -126,6 +139,9 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
             remedy = "log in with wandb login, or set WANDB_MODE=offline"
             raise VocolabError(f"W&B refuses ({_first_sentence(error)})", "trainer.logger", remedy) from error
         raise
+    finally:
+        if wandb := sys.modules.get("wandb"):
+            wandb.finish()  # a second run in this process is another run
 
 
 def _first_sentence(error: Any) -> str:

@@ -1,0 +1,207 @@
+"""`vocolab convert`: what it refuses before any work, and what it leaves."""
+
+# ruff: noqa: E501 (a complaint is one line)
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from vocolab.cli import main
+from vocolab.cli.convert import plan
+from vocolab.errors import UsageError, VocolabError
+from vocolab.parts import describe
+
+SPEECH = Path(__file__).parents[2] / "src" / "vocolab" / "assets" / "corpus" / "synth"
+SOURCE = SPEECH / "3001" / "10" / "3001-10-0000.opus"
+REFERENCE = SPEECH / "3002" / "10" / "3002-10-0001.opus"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A tiny untrained vocoder on one layer of the built-in Whisper, in the layout of a run's checkpoint."""
+    from vocolab.encoders import Whisper
+    from vocolab.vocoders import Vocos
+
+    torch.manual_seed(0)
+    encoder, vocoder = Whisper(layer=1), Vocos(in_channels=384, dim=16, blocks=1, hidden=16)
+    card = {
+        "format": 1,
+        "kind": "vocoder",
+        "vocoder": describe(vocoder),
+        "encoder": describe(encoder),
+        "matching": {"topk": 4, "matching_layer": 1, "synthesis_layer": 1},
+        "sample_rate": 16000,
+        "hop": 320,
+    }
+    path = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
+    state = {f"vocoder.{key}": value for key, value in vocoder.state_dict().items()}
+    torch.save({"state_dict": state, "global_step": 0, "pytorch-lightning_version": "2.6", "vocolab": card}, path)
+    return path
+
+
+@pytest.fixture
+def convert(work, checkpoint, capsys):
+    """Run the command; returns its status and the last line of standard error."""
+
+    def run(*args: object) -> tuple[int, str]:
+        status = main(["convert", "--checkpoint", checkpoint, "--device", "cpu", *args])
+        out, err = capsys.readouterr()
+        assert out == "" and "Traceback" not in err
+        return status, err.splitlines()[-1] if err else ""
+
+    return run
+
+
+def test_one_file(convert, work):
+    status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav")
+    assert status == 0 and line.startswith(f"[1/1] {SOURCE} -> out.wav, ")
+    info = soundfile.info("out.wav")
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    source = soundfile.info(SOURCE)
+    assert abs(info.duration - source.frames / source.samplerate) < 0.05
+    assert sorted(p.name for p in work.iterdir()) == ["out.wav"]
+
+
+def test_the_same_command_gives_the_same_bytes(convert):
+    for name in ("a.wav", "b.wav"):
+        assert convert(SOURCE, "--ref", REFERENCE, "-o", name, "--seed", "3")[0] == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_files_and_folders(convert):
+    Path("in/deep").mkdir(parents=True)
+    shutil.copy(SOURCE, "in/deep/a.b.opus")
+    shutil.copy(SOURCE, "single.opus")
+    Path("in/notes.txt").write_text("no speech")
+    assert convert("in", "single.opus", "--ref", REFERENCE.parent / "3002-10-0001.opus", "-o", "out")[0] == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["a.b.wav", "single.wav"]
+
+
+def test_a_voice_is_kept(convert):
+    assert convert("--ref", REFERENCE, "--save-voice", "v.safetensors")[0] == 0
+    assert convert(SOURCE, "--voice", "v.safetensors", "-o", "by_voice.wav")[0] == 0
+    assert convert(SOURCE, "--ref", REFERENCE, "-o", "by_ref.wav")[0] == 0
+    voice, ref = (soundfile.read(f"by_{name}.wav")[0] for name in ("voice", "ref"))
+    assert voice.shape == ref.shape and np.abs(voice - ref).mean() < 0.05 * np.abs(ref).mean()
+    status, line = convert("--ref", REFERENCE, "--save-voice", "v.safetensors")
+    assert (status, line) == (
+        1,
+        "vocolab: error: output exists: v.safetensors: choose another name or pass --overwrite",
+    )
+    status, line = convert(SOURCE, "--voice", "v.safetensors", "--matching-layer", "0", "-o", "x.wav")
+    assert status == 1 and line.startswith(
+        "vocolab: error: the voice was made with another matching layer: v.safetensors: "
+    )
+    Path("bad.safetensors").write_bytes(b"none")
+    assert convert(SOURCE, "--voice", "bad.safetensors", "-o", "x.wav") == (
+        1,
+        "vocolab: error: not a voice: bad.safetensors: give a file that --save-voice wrote",
+    )
+
+
+def test_duration_and_loudness(convert):
+    flags = ["--target-duration", "2", "--loudness", "-30"]
+    assert convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav", *flags)[0] == 0
+    assert soundfile.info("out.wav").frames == 32000
+    assert convert(SOURCE, "--ref", REFERENCE, "-o", "raw.wav", "--loudness", "none")[0] == 0
+    assert np.abs(soundfile.read("out.wav")[0]).mean() < 0.1
+
+
+def test_existing_outputs_are_refused_before_any_work(convert, monkeypatch):
+    Path("out.wav").write_text("mine")
+    monkeypatch.setattr("vocolab.pipelines.KNNVC.from_checkpoint", lambda *_, **__: pytest.fail("worked"))
+    assert convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav") == (
+        1,
+        "vocolab: error: output exists: out.wav: choose another -o or pass --overwrite",
+    )
+    assert Path("out.wav").read_text() == "mine"
+
+
+def test_overwrite(convert):
+    Path("out.wav").write_text("old")
+    assert convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav", "--overwrite")[0] == 0
+    assert soundfile.info("out.wav").frames > 0
+
+
+@pytest.mark.parametrize(
+    "args, status, line",
+    [
+        (["--ref", "r.opus"], 2, "nothing to convert: command line: name files or folders of speech"),
+        (["s.opus", "--ref", "r.opus"], 2, "no output: command line: say where with -o OUT.wav or -o FOLDER"),
+        (["s.opus", "-o", "o.wav"], 2, "one voice is needed: command line: give either --ref PATH or --voice FILE"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--topk", "0"], 2, "--topk is 0: command line: give at least 1"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.flac"], 2, "only .wav is written: o.flac: give OUT.wav or a folder"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--target-duration", "0"], 2, "--target-duration is 0.0: command line: give seconds above 0"),
+        (["none.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file or folder: none.opus: correct SRC"),
+        (["s.opus", "--ref", "none", "-o", "o.wav"], 1, "no such file or folder: none: correct --ref"),
+        (["s.opus", "--ref", "empty", "-o", "o.wav"], 1, "no sound files in the folder: empty: correct --ref"),
+        (["s.opus", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 2, "2 files do not fit in one: o.wav: give a folder with -o"),
+        (["s.opus", "--voice", "none", "-o", "o.wav"], 1, "no such file: none: correct --voice"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(args, status, line, convert):
+    shutil.copy(SOURCE, "s.opus"), shutil.copy(REFERENCE, "r.opus")
+    Path("empty").mkdir()
+    assert convert(*args) == (status, f"vocolab: error: {line}")
+    assert not Path("o.wav").exists()
+
+
+def test_a_missing_checkpoint(work, capsys):
+    assert main(["convert", str(SOURCE), "--ref", str(REFERENCE), "--checkpoint", "none.ckpt", "-o", "o.wav"]) == 1
+    assert capsys.readouterr().err == "vocolab: error: no such file: none.ckpt: correct --checkpoint\n"
+
+
+def test_more_neighbours_than_frames(convert):
+    status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "o.wav", "--topk", "100000")
+    assert status in (1, 2) and line.startswith("vocolab: error: ") and "100000" in line
+
+
+def test_one_that_fails_does_not_stop_the_others(convert, capsys):
+    Path("in").mkdir()
+    shutil.copy(SOURCE, "in/good.opus")
+    soundfile.write("in/short.wav", np.zeros(100), 16000)
+    status, line = convert("in", "--ref", REFERENCE, "-o", "out")
+    assert (status, line) == (1, "vocolab: error: 1 of 2 files failed: out: see the lines above")
+    assert [p.name for p in Path("out").iterdir()] == ["good.wav"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of file sizes")
+def test_a_disk_that_refuses_leaves_no_half_file(convert, work):
+    import resource
+    import signal
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "o.wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert status == 1 and "o.wav" in line
+    assert list(work.iterdir()) == []
+
+
+def test_planning(work):
+    for name in ("a/x.wav", "b/x.wav", "a/y.flac"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("")
+    assert plan([Path("a/x.wav")], Path("o.wav"), False) == [(Path("a/x.wav"), Path("o.wav"))]
+    assert plan([Path("a/x.wav")], Path("o"), False) == [(Path("a/x.wav"), Path("o/x.wav"))]
+    assert plan([Path("a")], Path("o"), False) == [
+        (Path("a/x.wav"), Path("o/x.wav")),
+        (Path("a/y.flac"), Path("o/y.wav")),
+    ]
+    with pytest.raises(VocolabError, match="a/x.wav and b/x.wav would both become it: o/x.wav"):
+        plan([Path("a"), Path("b")], Path("o"), False)
+    with pytest.raises(VocolabError, match="the output is the source: a/x.wav"):
+        plan([Path("a/x.wav")], Path("a"), True)
+    with pytest.raises(UsageError, match="do not fit in one"):
+        plan([Path("a")], Path("o.wav"), False)

@@ -1,0 +1,133 @@
+"""Every part keeps its constructor arguments, so that what a checkpoint says of it builds it again."""
+
+# ruff: noqa: E501 (a complaint is one line)
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+
+import pytest
+import torch
+
+from vocolab.data.corpora import Corpus
+from vocolab.encoders.base import Encoder
+from vocolab.errors import VocolabError
+from vocolab.parts import build, describe
+from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, WaveLoss
+
+BASES = {
+    "vocolab.vocoders": (Vocoder, Discriminator, WaveLoss),
+    "vocolab.encoders": (Encoder,),
+    "vocolab.data.corpora": (Corpus,),
+    "vocolab.data.batches": (importlib.import_module("vocolab.data.batches").Batches,),
+    "vocolab.tasks": (importlib.import_module("vocolab.tasks").Schedule,),
+}
+# Arguments that have no default, and one that is not the default for each: a lost argument must show.
+REQUIRED = {
+    "Folder": {"root": "speech"},
+    "LibriSpeech": {"root": "speech"},
+    "Ensemble": {"members": [MultiPeriodDiscriminator(periods=[2], channels=[4, 4])]},
+    "WarmupCosine": {"total": 10},
+}
+SMALL = {
+    "HiFiGAN": {"in_channels": 8, "channels": 32, "projection": 16},
+    "Vocos": {"in_channels": 8, "dim": 8, "blocks": 1, "hidden": 8},
+    "MultiPeriodDiscriminator": {"periods": [2, 3], "channels": [4, 4]},
+    "MultiScaleDiscriminator": {"scales": 1, "channels": [4, 4], "kernels": [15, 5], "strides": [1, 1], "groups": [1, 1]},
+    "MultiResolutionSTFTDiscriminator": {"resolutions": [[64, 16]], "channels": [4, 4]},
+    "MelLoss": {"weight": 3.0},
+    "MultiResolutionSTFTLoss": {"weight": 3.0},
+    "WavLM": {"checkpoint": "microsoft/wavlm-base", "layer": 3},
+    "Whisper": {"layer": 1},
+    "Mel": {"n_mels": 40, "n_fft": 512},
+    "BuiltinSpeech": {"val": ["3001-10-0000"]},
+    "Folder": {"root": "speech", "val": 0.1, "speaker": "^(x)"},
+    "LibriSpeech": {"root": "speech", "train": ["dev-other"]},
+    "Crops": {"frames": 3, "size": 5},
+    "Utterances": {"size": 3},
+    "StepDecay": {"gamma": 0.5, "every": 3},
+    "WarmupCosine": {"total": 10, "warmup": 2},
+}  # fmt: skip
+
+
+def parts() -> list[type]:
+    found = {}
+    for name, bases in BASES.items():
+        module = importlib.import_module(name)
+        for _, cls in inspect.getmembers(module, inspect.isclass):
+            if issubclass(cls, bases) and not inspect.isabstract(cls) and cls not in bases:
+                found[cls.__name__] = cls
+    return list(found.values())
+
+
+def same(a, b) -> bool:
+    return describe(a) == describe(b)
+
+
+def test_the_parts_are_found():
+    assert {
+        "HiFiGAN",
+        "Vocos",
+        "Ensemble",
+        "MelLoss",
+        "Mel",
+        "WavLM",
+        "Whisper",
+        "LibriSpeech",
+        "Crops",
+        "StepDecay",
+    } <= {cls.__name__ for cls in parts()}
+
+
+@pytest.mark.parametrize("cls", parts(), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("arguments", [REQUIRED, SMALL], ids=["defaults", "given"])
+def test_a_part_is_built_again_from_its_description(cls, arguments):
+    if cls.__name__ == "HiFiGAN" or issubclass(cls, Discriminator):
+        arguments = {**arguments, **({} if cls.__name__ == "Ensemble" else SMALL)}  # the full sizes take seconds
+    given = arguments.get(cls.__name__, REQUIRED.get(cls.__name__, {}))
+    part = cls(**given)
+    described = describe(part)
+    for name in inspect.signature(cls).parameters:
+        assert hasattr(part, name), f"{cls.__name__} does not keep {name}"
+    for name, value in given.items():
+        assert described["init_args"][name] == describe(value)
+    again = build(described)
+    assert type(again) is cls and same(part, again)
+    if isinstance(part, torch.nn.Module):
+        shapes = [{key: value.shape for key, value in module.state_dict().items()} for module in (part, again)]
+        assert shapes[0] == shapes[1]
+
+
+def test_a_description_is_plain_and_nested():
+    described = describe(Ensemble([MultiPeriodDiscriminator(periods=[2], channels=[4, 4])]))
+    assert described["class_path"].endswith(".Ensemble")
+    member = described["init_args"]["members"][0]
+    assert member["init_args"]["periods"] == [2] and member["class_path"].endswith(".MultiPeriodDiscriminator")
+
+
+class Forgetful:
+    def __init__(self, size: int = 3):
+        self._size = size
+
+
+def test_an_argument_that_is_not_kept_is_noticed():
+    with pytest.raises(AttributeError, match="size"):
+        describe(Forgetful())
+
+
+def test_prematch_is_a_dataclass_of_plain_values():
+    from vocolab.data.module import Prematch
+
+    assert dataclasses.is_dataclass(Prematch)
+    assert build(describe(Prematch(topk=7))) == Prematch(topk=7)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["os.system", "vocolab.vocoders.Nothing", "vocolab.nothing.HiFiGAN", "subprocess.Popen", "vocolab.parts.build"],
+)
+def test_a_description_chooses_no_import(path):
+    with pytest.raises(VocolabError, match="no such class"):
+        build({"class_path": path, "init_args": {}}, Vocoder)

@@ -1,0 +1,187 @@
+"""Every recipe parses whole, and runs two updates through the real command line with a tiny overlay on real speech."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from tests.data.speech import librispeech
+from vocolab.cli import main
+from vocolab.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+OVERLAYS = sorted((ROOT / "tests" / "conf").glob("*.yaml"))
+CPU = ["--trainer", str(ROOT / "configs" / "trainer" / "cpu.yaml"), "--trainer.enable_progress_bar", "false"]
+
+
+def keys(node) -> set[str]:
+    """Every key of a YAML document, however deep."""
+    if isinstance(node, dict):
+        return set(node) | {key for value in node.values() for key in keys(value)}
+    return {key for item in node for key in keys(item)} if isinstance(node, list) else set()
+
+
+def strings(node) -> list[str]:
+    if isinstance(node, dict):
+        return [text for value in node.values() for text in strings(value)]
+    if isinstance(node, list):
+        return [text for item in node for text in strings(item)]
+    return [node] if isinstance(node, str) else []
+
+
+def test_the_recipes_that_are_promised():
+    assert set(RECIPES) >= {"quickstart", "hifigan_prematch", "hifigan_plain", "hifigan_mel", "vocos_prematch"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_parses_whole(name, tmp_path, monkeypatch):
+    """From anywhere, without data, weights, a GPU or the network."""
+    monkeypatch.chdir(tmp_path)
+    config = load_recipe(ROOT / "recipes" / f"{name}.yaml").config
+    assert config.trainer.max_steps > 0 and config.trainer.default_root_dir == f"runs/{name}"
+    assert config.trainer.check_val_every_n_epoch is None
+    assert config.model.class_path == "vocolab.tasks.VocoderTask"
+    assert config.data.seed == config.seed_everything
+    assert "${" not in str(config)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_opens_with_what_it_is(name):
+    comment = (ROOT / "recipes" / f"{name}.yaml").read_text().split("\nseed_everything")[0]
+    assert all(line.startswith("# ") for line in comment.splitlines()) and len(comment) > 150
+    assert re.search(r"GPU|cores", comment) and f"vocolab fit -c recipes/{name}.yaml" in comment
+
+
+def test_the_papers_settings():
+    config = load_recipe(ROOT / "recipes" / "hifigan_prematch.yaml").config
+    task, data = config.model.init_args, config.data
+    assert (config.trainer.max_steps, config.trainer.val_check_interval) == (2_500_000, 1000)
+    assert config.checkpoint.every_n_train_steps == 5000
+    assert (data.batches.init_args.frames, data.batches.init_args.size) == (22, 16)
+    assert (data.encoder.init_args.checkpoint, data.encoder.init_args.layer) == ("microsoft/wavlm-large", 6)
+    assert (data.prematch.topk, data.prematch.pool) == (4, "speaker")
+    assert (data.corpus.init_args.train, data.corpus.init_args.val) == (["train-clean-100"], ["dev-clean"])
+    optimizer = task.optimizer.init_args
+    assert (optimizer.lr, tuple(optimizer.betas), optimizer.weight_decay) == (2e-4, (0.8, 0.99), 0.01)
+    assert (task.schedule.init_args.gamma, task.schedule.init_args.every) == (0.999, 1784)
+    assert task.losses[0].init_args.weight == 45
+    assert not [c for c in config.trainer.callbacks if "EMA" in c.class_path]
+
+
+def test_recipes_differ_where_they_say():
+    """hifigan_plain is hifigan_prematch without prematching; vocos_prematch with another vocoder."""
+
+    def settings(name: str) -> dict:
+        config = load_recipe(ROOT / "recipes" / f"{name}.yaml").config.as_dict()
+        return {key: json.dumps(config[key], default=str) for key in ("data", "model", "checkpoint")} | config["data"]
+
+    prematch, plain, vocos = map(settings, ("hifigan_prematch", "hifigan_plain", "vocos_prematch"))
+    assert plain["model"] == prematch["model"] and plain["prematch"] is None
+    assert plain["encoder"] == prematch["encoder"] and plain["corpus"] == prematch["corpus"]
+    assert vocos["data"] == prematch["data"] and vocos["model"] != prematch["model"]
+
+
+def test_overlays_change_sizes_paths_and_limits_alone():
+    assert {path.stem for path in OVERLAYS} == set(RECIPES)
+    for path in OVERLAYS:
+        overlay = yaml.safe_load(path.read_text())
+        assert "class_path" not in keys(overlay), path
+        assert not strings(overlay), f"{path}: a string could name a class"  # paths come from the command line
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return librispeech(tmp_path_factory.mktemp("librispeech"), speakers=2, each=3, dev=2)
+
+
+@pytest.fixture(scope="session")
+def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random WavLM in a Hugging Face folder."""
+    from vocolab._compat import torchaudio
+
+    torchaudio()
+    from transformers import WavLMConfig, WavLMModel
+
+    torch.manual_seed(0)
+    config = WavLMConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        num_buckets=32,
+        max_bucket_distance=80,
+        do_stable_layer_norm=True,
+        feat_extract_norm="layer",
+    )
+    folder = tmp_path_factory.mktemp("wavlm")
+    WavLMModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def paths(request: pytest.FixtureRequest) -> list[str]:
+    """Where this machine keeps what the recipe reads."""
+    text = (ROOT / "recipes" / f"{request.node.callspec.params['name']}.yaml").read_text()
+    flags = []
+    if "librispeech" in text:
+        flags += ["--data.corpus.root", str(request.getfixturevalue("corpus"))]
+    if "wavlm" in text:
+        flags += ["--data.encoder.checkpoint", str(request.getfixturevalue("wavlm"))]
+    return flags
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    overlay = ["-c", str(ROOT / "tests" / "conf" / f"{name}.yaml")]
+    assert main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *paths, *CPU]) == 0, (
+        capfd.readouterr().err
+    )
+    run = tmp_path / "runs" / name
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2 and saved["vocolab"]["kind"] == "vocoder"
+    assert (run / "checkpoints" / "best.ckpt").is_file() and (run / "config.yaml").is_file()
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert {"step", "train/loss", "val/mel_l1"} <= set(header.split(",")) and rows
+    assert list((run / "samples").rglob("*.wav")) and list((run / "samples").rglob("*.png"))
+
+
+def test_the_papers_experiment_from_speech_to_speech(corpus, wavlm, tmp_path, monkeypatch, capsys):
+    """hifigan_prematch.yaml with overrides alone: prepare, fit, resume, convert."""
+    monkeypatch.chdir(tmp_path)
+    recipe = ["-c", str(ROOT / "recipes" / "hifigan_prematch.yaml"), *CPU]
+    recipe += ["--data.corpus.root", str(corpus), "--data.encoder.checkpoint", str(wavlm), "--data.encoder.layer", "2"]
+    recipe += ["--data.shards", "shards", "--data.workers", "0", "--data.batches.size", "2"]
+    assert main(["prepare", *recipe, "--workers", "1"]) == 0
+    manifest = json.loads(Path("shards/manifest.json").read_text())
+    assert {split: held["samples"] for split, held in manifest["splits"].items()} == {"train": 6, "val": 2}
+
+    members = ["--model.discriminator", "MultiPeriodDiscriminator", "--model.discriminator.channels", "[4, 4]"]
+    training = [*members, "--model.vocoder.channels", "32", "--trainer.default_root_dir", "run"]
+    training += ["--trainer.val_check_interval", "2", "--checkpoint.every_n_train_steps", "1"]
+    assert main(["fit", *recipe, *training, "--trainer.max_steps", "2"]) == 0
+    assert main(["fit", *recipe, *training, "--trainer.max_steps", "3", "--ckpt_path", "last"]) == 0
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+    speech = corpus / "LibriSpeech" / "train-clean-100"
+    source = next((speech / "3001").rglob("*.opus"))
+    command = ["convert", str(source), "--ref", str(speech / "3002"), "--checkpoint", "run/checkpoints/last.ckpt"]
+    capsys.readouterr()
+    assert main([*command, "-o", "out.wav"]) == 0, capsys.readouterr().err
+    wav, rate = soundfile.read("out.wav")
+    assert (
+        rate == 16000
+        and abs(len(wav) - soundfile.info(source).frames * 16000 / soundfile.info(source).samplerate) <= 800
+    )
+    assert capsys.readouterr().out == ""
