@@ -2,7 +2,8 @@
 
 from vocolab.callbacks.checkpoint import Checkpoint
 from vocolab.callbacks.ema import EMA
+from vocolab.callbacks.progress import Progress
 from vocolab.callbacks.samples import Samples
 from vocolab.callbacks.timing import Timing
 
-__all__ = ["EMA", "Checkpoint", "Samples", "Timing"]
+__all__ = ["EMA", "Checkpoint", "Progress", "Samples", "Timing"]
