@@ -80,11 +80,10 @@ def read_torch(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        code = "Unsupported" in str(error) or "Weights only load failed" in str(error)
-        what = "refused: the checkpoint holds pickled code" if code else "not a checkpoint"
-        raise VocolabError(what, path, remedy) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise VocolabError(f"damaged checkpoint ({_first_line(error)})", path, "replace the file") from error
+        code = "checkpoint with pickled code in it" if "GLOBAL" in str(error) else "not a checkpoint of tensors"
+        raise VocolabError(f"refused: {code}", path, remedy) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise VocolabError("damaged, or not a checkpoint", path, "replace the file") from error
     if not isinstance(content, dict):
         raise VocolabError(f"checkpoint holds a {type(content).__name__}", path, remedy)
     return content
