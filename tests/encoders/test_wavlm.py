@@ -237,6 +237,18 @@ def test_weights_go_where_the_encoder_was_sent(wavlm_folder, utterances):
     torch.testing.assert_close(feats.float(), WavLM(wavlm_folder)(utterances[0][None]), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["autocast", "weights"])
+def test_bfloat16_is_near(wavlm_pair, utterances, kind):
+    expected = WavLM(wavlm_pair[1])(utterances[0][None])
+    encoder = WavLM(wavlm_pair[1])
+    if kind == "weights":
+        encoder.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "autocast"):
+        feats = encoder(utterances[0][None]).float()
+    assert torch.nn.functional.cosine_similarity(feats, expected, dim=-1).min() > 0.98
+    assert not torch.equal(feats, expected)
+
+
 @pytest.mark.parametrize("layer", [-1, 9, 24])
 def test_layers_that_do_not_exist(wavlm_folder, layer):
     with pytest.raises(VocolabError, match=rf"layer {layer}.*0 to 8"):

@@ -81,7 +81,11 @@ class WavLM(Encoder):
 
     @functools.cached_property
     def weights_file(self) -> Path:
-        return Path(self.checkpoint) if self._is_official else weights.find_file(self.checkpoint, weights.FILES)
+        return (
+            Path(self.checkpoint).expanduser()
+            if self._is_official
+            else weights.find_file(self.checkpoint, weights.FILES)
+        )
 
     @property
     def dim(self) -> int:
@@ -147,11 +151,11 @@ class WavLM(Encoder):
 
     @property
     def _is_official(self) -> bool:
-        path = Path(self.checkpoint)
+        path = Path(self.checkpoint).expanduser()
         return path.is_file() or path.suffix in (".pt", ".pth")
 
     def _read_official(self) -> dict[str, Any]:
-        content = weights.read_torch(Path(self.checkpoint))
+        content = weights.read_torch(Path(self.checkpoint).expanduser())
         if not isinstance(content.get("cfg"), dict) or not isinstance(content.get("model"), dict):
             keys = ", ".join(map(str, list(content)[:4]))
             raise VocolabError(

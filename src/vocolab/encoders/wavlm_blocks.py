@@ -226,8 +226,9 @@ class WavLMNetwork(nn.Module):
         pieces = []
         for start in range(0, total, segment):
             stop = min(start + segment, total)
-            piece = self._convolve(x[start * shape.hop : min(stop + overlap, total) * shape.hop], lengths)
-            pieces.append(piece[: stop - start])
+            samples = x[start * shape.hop : min(stop + overlap, total) * shape.hop]
+            with torch.autocast(x.device.type, enabled=False):  # its products accumulate in place, in one type
+                pieces.append(self._convolve(samples, lengths)[: stop - start])
         return torch.cat(pieces).unflatten(0, (len(rows), count))[:, : shape.frames(wav.shape[1])]
 
     def _convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
