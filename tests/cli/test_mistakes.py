@@ -171,7 +171,7 @@ def test_the_door_prints_the_line_last(recipe, capsys):
 def test_errors_of_parts_come_out_of_the_parsers_wrapping(recipe):
     """A part's constructor refuses: its own line, not the parser's page."""
     with pytest.raises(UsageError, match="^n_fft 1281 does not fit hop 320: Vocos: "):
-        Recipe(["-c", str(recipe), "--model.vocoder.n_fft", "1281"]).model
+        _ = Recipe(["-c", str(recipe), "--model.vocoder.n_fft", "1281"]).model
     wrapped = ValueError("page")
     wrapped.__cause__ = VocolabError("a")
     assert raised_by_a_part(wrapped) is wrapped.__cause__

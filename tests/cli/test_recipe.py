@@ -68,7 +68,7 @@ def test_the_vocoder_is_as_wide_as_the_features(recipe):
 
 def test_a_vocoder_without_features(recipe):
     with pytest.raises(UsageError, match="^a vocoder needs features: data.encoder: "):
-        load_recipe(recipe, {"data.encoder": None}).model
+        _ = load_recipe(recipe, {"data.encoder": None}).model
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_vocoder_without_features(recipe):
 )  # fmt: skip
 def test_a_vocoder_for_other_data(flag, line, recipe):
     with pytest.raises(UsageError) as caught:
-        Recipe(["-c", str(recipe), flag]).model
+        _ = Recipe(["-c", str(recipe), flag]).model
     assert str(caught.value) == line
 
 
@@ -160,13 +160,13 @@ def test_the_trainer_file_yields_to_what_follows(recipe):
 def test_the_distributed_sampler_stays_off(recipe):
     assert load_recipe(recipe).trainer._accelerator_connector.use_distributed_sampler is False
     with pytest.raises(UsageError, match="trainer.use_distributed_sampler"):
-        load_recipe(recipe, {"trainer.use_distributed_sampler": True}).trainer
+        _ = load_recipe(recipe, {"trainer.use_distributed_sampler": True}).trainer
 
 
 @pytest.mark.parametrize("key, value", [("accelerator", "tpu"), ("val_check_interval", "soon"), ("devices", "none")])
 def test_what_the_trainer_refuses_is_a_line(key, value, recipe):
     with pytest.raises(UsageError, match=": trainer: "):
-        load_recipe(recipe, {f"trainer.{key}": value}).trainer
+        _ = load_recipe(recipe, {f"trainer.{key}": value}).trainer
 
 
 def test_the_run_folder_is_named_by_the_recipe(recipe):
