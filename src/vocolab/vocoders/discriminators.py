@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,22 @@ class Ensemble(Discriminator):
         return [judgement for member in self.members for judgement in member(wav)]
 
 
+def _activations(convs: Iterable[nn.Module], conv_post: nn.Module, x: Tensor) -> list[Tensor]:
+    """The maps of a `Judgement`: every convolution's activation, then the score's."""
+    maps = []
+    for conv in convs:
+        x = F.leaky_relu_(conv(x), SLOPE)  # in place: nothing reads the convolution's output itself
+        maps.append(x)
+    return [*maps, conv_post(x)]
+
+
+class PeriodConv(WNConv2d):
+    """The official kernel (k, 1), applied along the last dimension: vector units starve where that is the period."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel().transpose(2, 3), self.bias, self.stride[::-1], self.padding[::-1])
+
+
 class PeriodNet(nn.Module):
     """Judges the waveform folded into columns of `period` samples, each column alone."""
 
@@ -63,21 +79,16 @@ class PeriodNet(nn.Module):
         widths = [1, *channels]
         strides = [stride] * (len(channels) - 1) + [1]
         self.convs = nn.ModuleList(
-            WNConv2d(i, o, (kernel, 1), (s, 1), (kernel // 2, 0))
+            PeriodConv(i, o, (kernel, 1), (s, 1), (kernel // 2, 0))
             for i, o, s in zip(widths, channels, strides, strict=False)
         )
-        self.conv_post = WNConv2d(channels[-1], 1, (3, 1), padding=(1, 0))
+        self.conv_post = PeriodConv(channels[-1], 1, (3, 1), padding=(1, 0))
 
     def forward(self, wav: Tensor) -> Judgement:
-        batch, samples = wav.shape
-        wav = F.pad(wav[:, None], (0, -samples % self.period), mode="reflect")
-        x = wav.view(batch, 1, -1, self.period)
-        maps = []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            maps.append(x)
-        maps.append(self.conv_post(x))
-        return Judgement(maps[-1].flatten(1), maps)
+        wav = F.pad(wav[:, None], (0, -wav.shape[1] % self.period), mode="reflect")
+        x = wav.view(len(wav), 1, -1, self.period).transpose(2, 3).contiguous()  # (B, 1, period, T / period)
+        maps = _activations(self.convs, self.conv_post, x)
+        return Judgement(maps[-1].transpose(2, 3).flatten(1), maps)
 
 
 class MultiPeriodDiscriminator(Discriminator):
@@ -119,11 +130,7 @@ class ScaleNet(nn.Module):
 
     def forward(self, wav: Tensor) -> Judgement:
         """wav (B, 1, T)."""
-        x, maps = wav, []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            maps.append(x)
-        maps.append(self.conv_post(x))
+        maps = _activations(self.convs, self.conv_post, wav)
         return Judgement(maps[-1].flatten(1), maps)
 
 
@@ -160,50 +167,59 @@ class MultiScaleDiscriminator(Discriminator):
         return judgements
 
 
+class SpectrogramConv(WNConv2d):
+    """In channels-last layout, twice as fast on a CPU for few channels; not the first, whose input has a single one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.kernel()
+        if self.in_channels > 1:
+            x = x.contiguous(memory_format=torch.channels_last)
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return self._conv_forward(x, weight, self.bias)
+
+
 class ResolutionNet(nn.Module):
     """Judges a magnitude spectrogram of one resolution."""
 
-    def __init__(self, n_fft: int, hop: int, channels: Sequence[int], power: float):
+    def __init__(self, n_fft: int, hop: int, channels: Sequence[int], strides: Sequence[int], power: float):
         super().__init__()
         self.hop, self.power = hop, power
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         widths = [1, *channels]
-        # The spectrogram is (frames, bins): bins are halved three times, as in UnivNet.
-        strides = [(1, 1)] + [(1, 2)] * (len(channels) - 2) + [(1, 1)]
-        kernels = [(3, 9)] * (len(channels) - 1) + [(3, 3)]
+        kernels = [9] * (len(channels) - 1) + [3]  # over bins; 3 over frames
         self.convs = nn.ModuleList(
-            WNConv2d(i, o, k, s, (k[0] // 2, k[1] // 2))
+            SpectrogramConv(i, o, (3, k), (1, s), (1, k // 2))
             for i, o, k, s in zip(widths, channels, kernels, strides, strict=False)
         )
-        self.conv_post = WNConv2d(channels[-1], 1, (3, 3), padding=(1, 1))
+        self.conv_post = SpectrogramConv(channels[-1], 1, (3, 3), padding=(1, 1))
 
     def forward(self, wav: Tensor) -> Judgement:
         x = spectrogram(wav.float(), self.window, self.hop)[:, None] ** self.power  # (B, 1, L, bins)
-        maps = []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            maps.append(x)
-        maps.append(self.conv_post(x))
+        maps = _activations(self.convs, self.conv_post, x)
         return Judgement(maps[-1].flatten(1), maps)
 
 
 class MultiResolutionSTFTDiscriminator(Discriminator):
     """UnivNet's spectrogram discriminator (Jang et al. 2021, section 2.2): one network for each (n_fft, hop).
 
-    Magnitudes are raised to `power`: 1 is the paper's, less lets the quiet high frequencies count.
+    `strides` are over the bins, one a layer; over frames there is none. Magnitudes are raised to `power`: 1 is the
+    paper's, less lets the quiet high frequencies count.
     """
 
     def __init__(
         self,
         resolutions: Sequence[tuple[int, int]] = ((1024, 120), (2048, 240), (512, 50)),
         channels: Sequence[int] = (32, 32, 32, 32, 32),
+        strides: Sequence[int] = (1, 2, 2, 2, 1),
         power: float = 1.0,
     ):
         super().__init__()
-        if len(channels) < 2:
-            raise UsageError(f"{len(channels)} channels", type(self).__name__, "give at least two layers")
-        self.resolutions, self.channels, self.power = resolutions, channels, power
-        self.discriminators = nn.ModuleList(ResolutionNet(n_fft, hop, channels, power) for n_fft, hop in resolutions)
+        if len(channels) != len(strides):
+            raise UsageError("channels and strides differ in length", type(self).__name__, "give one a layer")
+        self.resolutions, self.channels, self.strides, self.power = resolutions, channels, strides, power
+        self.discriminators = nn.ModuleList(
+            ResolutionNet(n_fft, hop, channels, strides, power) for n_fft, hop in resolutions
+        )
 
     def forward(self, wav: Tensor) -> list[Judgement]:
         return [network(wav) for network in self.discriminators]

@@ -52,7 +52,8 @@ class MelLoss(WaveLoss):
 class MultiResolutionSTFTLoss(WaveLoss):
     """Spectral convergence plus L1 of log magnitudes, averaged over resolutions (n_fft, hop).
 
-    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6.
+    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6; the convergence is a row's, averaged, so that the loss of
+    a batch is the mean of its parts' and several ranks learn what one would.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class MultiResolutionSTFTLoss(WaveLoss):
             with torch.no_grad():
                 target = spectrogram(real.float(), window, hop)
             magnitude = spectrogram(fake.float(), window, hop)
-            total = total + torch.linalg.vector_norm(target - magnitude) / torch.linalg.vector_norm(target)
+            error, size = (torch.linalg.vector_norm(x, dim=(1, 2)) for x in (target - magnitude, target))
+            total = total + (error / size).mean()
             total = total + F.l1_loss(magnitude.log(), target.log())
         return total / len(self.resolutions)
 
