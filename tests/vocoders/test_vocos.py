@@ -44,6 +44,14 @@ def test_spectrogram_is_torchs(n_fft, hop):
     assert torch.allclose(spectrogram(wav, window, hop), expected.transpose(1, 2), atol=1e-4)
 
 
+@pytest.mark.parametrize(("n_fft", "hop"), [(16, 4), (16, 5), (12, 12)])
+def test_spectrogram_gradient(n_fft, hop):
+    """Its own backward against numerical differentiation, in double precision."""
+    window = torch.hann_window(n_fft, dtype=torch.float64)
+    wav = torch.randn(2, 50, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: spectrogram(x, window, hop), wav)
+
+
 @pytest.mark.parametrize("frames", [1, 2, 22, 101])
 def test_frames_give_exactly_their_samples(frames):
     wav = Vocos(**TINY)(torch.randn(3, frames, 6))

@@ -9,6 +9,7 @@ from vocolab.vocoders.discriminators import (
     MultiResolutionSTFTDiscriminator,
     MultiScaleDiscriminator,
 )
+from vocolab.vocoders.frames import FrameDiscriminator
 from vocolab.vocoders.hifigan import HiFiGAN
 from vocolab.vocoders.losses import (
     MelLoss,
@@ -25,6 +26,7 @@ from vocolab.vocoders.vocos import Vocos
 __all__ = [
     "Discriminator",
     "Ensemble",
+    "FrameDiscriminator",
     "HiFiGAN",
     "Judgement",
     "MelLoss",
