@@ -36,7 +36,7 @@ SMALL = {
     "Vocos": {"in_channels": 8, "dim": 8, "blocks": 1, "hidden": 8},
     "MultiPeriodDiscriminator": {"periods": [2, 3], "channels": [4, 4]},
     "MultiScaleDiscriminator": {"scales": 1, "channels": [4, 4], "kernels": [15, 5], "strides": [1, 1], "groups": [1, 1]},
-    "MultiResolutionSTFTDiscriminator": {"resolutions": [[64, 16]], "channels": [4, 4]},
+    "MultiResolutionSTFTDiscriminator": {"resolutions": [[64, 16]], "channels": [4, 4], "strides": [2, 1]},
     "MelLoss": {"weight": 3.0},
     "MultiResolutionSTFTLoss": {"weight": 3.0},
     "WavLM": {"checkpoint": "microsoft/wavlm-base", "layer": 3},

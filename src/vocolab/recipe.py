@@ -56,7 +56,7 @@ class SaveConfig(SaveConfigCallback):
 class Recipe(LightningCLI):
     """A composed recipe. `data`, `model` and `trainer` are built when first asked for, and nothing else with them."""
 
-    def __init__(self, arguments: Sequence[str]):
+    def __init__(self, arguments: Sequence[str], prog: str = "vocolab fit"):
         self.sources = Sources.of(arguments)
         try:
             super().__init__(
@@ -65,12 +65,18 @@ class Recipe(LightningCLI):
                 subclass_mode_model=True,
                 save_config_callback=SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False},
-                trainer_defaults={"default_root_dir": self._default_run(), "use_distributed_sampler": False},
+                trainer_defaults={
+                    "default_root_dir": self._default_run(),
+                    "devices": 1,  # a recipe's batch size is that of one process: more of them are asked for
+                    "use_distributed_sampler": False,
+                },
                 seed_everything_default=0,
                 # Parsed without subcommands, `${a.b}` resolves over the whole composed recipe wherever it stands, slot
                 # files included. Under one it needs omegaconf_absolute_to_relative_paths, and ends at the file.
                 run=False,
                 parser_kwargs={
+                    "prog": prog,
+                    "description": "A recipe and the keys that override it.",
                     "parser_mode": "omegaconf+",
                     "exit_on_error": False,
                     "allow_abbrev": False,
@@ -146,7 +152,7 @@ class Recipe(LightningCLI):
             return self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
-                str(error), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
+                str(error).rstrip("!. "), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
             ) from error
 
     def _instantiate(self, **slots: Namespace) -> Namespace:
@@ -156,10 +162,6 @@ class Recipe(LightningCLI):
             parser.add_lightning_class_args(ROOTS[slot], slot, subclass_mode=slot == "model")
         try:
             return parser.instantiate(Namespace(**slots))
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                str(error), ", ".join(slots), f"pip install {error.name}, or leave out what needs it"
-            ) from error
         except Exception as error:
             cause = raised_by_a_part(error)
             if cause is error:

@@ -169,5 +169,19 @@ def test_what_the_trainer_refuses_is_a_line(key, value, recipe):
         _ = load_recipe(recipe, {f"trainer.{key}": value}).trainer
 
 
+def test_one_device_unless_told_otherwise(recipe):
+    """On a machine with several GPUs, a batch must not silently become several."""
+    text = recipe.read_text()
+    recipe.write_text(text.replace("  devices: 1\n", ""))
+    assert recipe.read_text() != text
+    assert load_recipe(recipe).config.trainer.devices == 1
+
+
 def test_the_run_folder_is_named_by_the_recipe(recipe):
     assert load_recipe(recipe).run_folder == Path("runs/tiny")
+
+
+def test_a_logger_that_is_not_installed(recipe, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
+    with pytest.raises(UsageError, match="install it, or leave out the part that needs it$"):
+        _ = load_recipe(recipe, {"trainer.logger": "WandbLogger"}).trainer

@@ -81,11 +81,16 @@ def check_top_keys(sources: Sources, parser: ArgumentParser) -> None:
 
 
 def raised_by_a_part(error: BaseException) -> BaseException:
-    """The `VocolabError` of a part's constructor, which the parser wraps in its own errors; else the error as it is."""
+    """What a part's constructor raised for the user, out of the errors the parser wraps it in; else the error as it is.
+
+    That is our own error, or a package that is not installed.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, VocolabError):
             return seen
+        if isinstance(seen, ModuleNotFoundError):
+            return UsageError(str(seen), seen.name or "", "install it, or leave out the part that needs it")
         seen = seen.__cause__ or seen.__context__
     return error
 

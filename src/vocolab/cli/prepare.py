@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers is {args.workers}", "command line", "give at least 1")
-    Recipe(args.rest).data.prepare(workers=args.workers)
+    Recipe(args.rest, "vocolab prepare").data.prepare(workers=args.workers)
     return 0

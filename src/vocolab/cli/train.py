@@ -28,7 +28,7 @@ def run(command: str, arguments: list[str]) -> int:
     _quiet()
     printing = any(a.split("=")[0] in PRINTING or a.endswith(".help") for a in arguments)
     with contextlib.nullcontext() if printing else contextlib.redirect_stdout(sys.stderr):
-        recipe = Recipe(arguments)
+        recipe = Recipe(arguments, f"vocolab {command}")
         results = fit(recipe) if command == "fit" else evaluate(recipe, command)
     if results and rank_zero_only.rank == 0:
         print(json.dumps(results))
