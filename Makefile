@@ -9,7 +9,7 @@ TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
-	$(BIN)/vocolab report runs/quickstart
+	$(BIN)/vocolab report runs/quickstart --source 3001-10-0000 --target 3002
 
 test: env
 	$(BIN)/python -m pytest

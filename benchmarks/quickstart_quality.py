@@ -1,8 +1,8 @@
 """How good the quickstart's voices are, to a recogniser and a speaker encoder: on the utterances its recipe holds out.
 
-Resynthesis: every held-out utterance from its own features; character errors on the English ones. Conversion among the ten Kokoro voices:
-voice i reads its two held-out sentences in the voices i+1 and i+5, the reference being the target's other sentences; similarities are
-cosines to the mean embedding of each voice's training speech.
+Resynthesis: every held-out utterance from its own features; character errors on the English ones. Conversion among the
+ten Kokoro voices: voice i reads its two held-out sentences in the voices i+1 and i+5, the reference being the target's
+other sentences; similarities are cosines to the mean embedding of each voice's training speech.
 """
 
 from __future__ import annotations

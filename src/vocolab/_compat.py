@@ -1,7 +1,8 @@
 """Import torchaudio where its native extension cannot load.
 
-torchaudio's wheel links CUDA; beside a CPU-only torch its import ends in an OSError, and takes transformers and encodec with it, which import
-torchaudio when they find it. The parts used here are pure Python, so they work without the extension.
+torchaudio's wheel links CUDA; beside a CPU-only torch its import ends in an OSError, and takes transformers and encodec
+with it, which import torchaudio when they find it. The parts used here are pure Python, so they work without the
+extension.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def torchaudio() -> ModuleType:
         try:
             return importlib.import_module("torchaudio")
         except Exception:
-            raise VocolabError("torchaudio does not import", error, "install the torchaudio that fits your torch") from error
+            raise VocolabError(
+                "torchaudio does not import", error, "install the torchaudio that fits your torch"
+            ) from error
 
 
 def _no_extension() -> ModuleType:

@@ -19,7 +19,8 @@ def check_absent(path: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with its suffix; rename it to `path` when the block ends, remove it when it raises.
+    """Yield a temporary path beside `path`, with its suffix; rename it to `path` when the block ends, remove it when it
+    raises.
 
     Raises `VocolabError` where `path` exists and `overwrite` is false, or where the disk refuses.
     """
@@ -31,7 +32,9 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise VocolabError(f"cannot write ({error.strerror or error})", path, "free space or choose another place") from error
+        raise VocolabError(
+            f"cannot write ({error.strerror or error})", path, "free space or choose another place"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

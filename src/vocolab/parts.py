@@ -34,8 +34,9 @@ def describe(part: Any) -> Any:
 
 
 def build(description: Any, base: type | None = None) -> Any:
-    """The part that `describe` described. Only `vocolab`'s classes, and those of modules the caller already imported, are built:
-    a checkpoint must not choose what gets imported."""
+    """The part that `describe` described. Only `vocolab`'s classes, and those of modules the caller already imported,
+    are built: a checkpoint must not choose what gets imported.
+    """
     if isinstance(description, dict) and "class_path" in description:
         module, _, name = description["class_path"].rpartition(".")
         if module.split(".")[0] == "vocolab":
@@ -51,7 +52,9 @@ def build(description: Any, base: type | None = None) -> Any:
         try:
             return cls(**arguments)
         except TypeError as error:
-            raise VocolabError(f"arguments do not fit ({error})", description["class_path"], "update vocolab") from error
+            raise VocolabError(
+                f"arguments do not fit ({error})", description["class_path"], "update vocolab"
+            ) from error
     if isinstance(description, dict):
         return {key: build(value) for key, value in description.items()}
     if isinstance(description, list):

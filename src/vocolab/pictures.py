@@ -14,7 +14,9 @@ def mel_axes(axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     """Draw a log-mel (80, L) with time in seconds."""
     low = float(mel.max()) - 9.2  # 80 dB below the loudest cell, the same for every picture
     extent = (0, mel.shape[-1] * hop_seconds, 0, mel.shape[0])
-    axes.imshow(mel.numpy(), origin="lower", aspect="auto", vmin=low, extent=extent, cmap="magma", interpolation="nearest")
+    axes.imshow(
+        mel.numpy(), origin="lower", aspect="auto", vmin=low, extent=extent, cmap="magma", interpolation="nearest"
+    )
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_ylabel("mel band", fontsize=8)
     axes.tick_params(labelsize=7)

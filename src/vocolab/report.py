@@ -43,11 +43,14 @@ class Stopwatch:
         return {stage: round(spent / self.speech[stage], 4) for stage, spent in self.spent.items()}
 
 
-def report(run: Path, checkpoint: Path | None = None, source: str | None = None, target: str | None = None) -> dict[str, Any]:
-    """Resynthesise and convert speech that the run never trained on; write wavs, report.png and report.json into the run's folder.
+def report(
+    run: Path, checkpoint: Path | None = None, source: str | None = None, target: str | None = None
+) -> dict[str, Any]:
+    """Resynthesise and convert speech that the run never trained on; write wavs, report.png and report.json into the
+    run's folder.
 
-    `source`: key of a held-out utterance (default: the first); `target`: speaker to convert it to (default: the next one). Files of an
-    earlier report are replaced.
+    `source`: key of a held-out utterance (default: the first); `target`: speaker to convert it to (default: the next
+    one). Files of an earlier report are replaced.
     """
     from vocolab.recipe import load_recipe
 
@@ -131,7 +134,9 @@ def _convert(vc: KNNVC, source: Utterance, voice: list[Utterance], watch: Stopwa
     reference = vc.get_voice([u.path for u in voice], vad_trigger_level=0)
     query = vc.get_features(source.path)
     converted = watch(
-        "match and vocode", len(real) / vc.sample_rate, lambda: vc.match(query, reference.matching, reference.synthesis, tgt_loudness_db=None)
+        "match and vocode",
+        len(real) / vc.sample_rate,
+        lambda: vc.match(query, reference.matching, reference.synthesis, tgt_loudness_db=None),
     )
     return {
         "source": real,

@@ -35,7 +35,9 @@ def small_task(vocoder=None, **arguments) -> VocoderTask:
     return VocoderTask(vocoder or Vocos(80, dim=16, blocks=1, hidden=16), **arguments)
 
 
-def run(folder: Path, task: VocoderTask, data, steps: int, resume: Path | None = None, callbacks=(), **trainer) -> Trainer:
+def run(
+    folder: Path, task: VocoderTask, data, steps: int, resume: Path | None = None, callbacks=(), **trainer
+) -> Trainer:
     settings = {"val_check_interval": 5, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0} | trainer
     trainer = Trainer(
         max_steps=steps,
@@ -144,11 +146,14 @@ def test_validation_in_batches_measures_what_single_utterances_do(tmp_path, mel_
     from vocolab.audio import log_mel
     from vocolab.data.batches import Utterances
 
-    task = small_task(HiFiGAN(80, None, 16, (10, 8, 2, 2), (20, 16, 4, 4), resblock_kernels=(3,), resblock_dilations=((1,),)), discriminator=None)
+    task = small_task(
+        HiFiGAN(80, None, 16, (10, 8, 2, 2), (20, 16, 4, 4), resblock_kernels=(3,), resblock_dilations=((1,),)),
+        discriminator=None,
+    )
     data = mel_data()
-    found = Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path
-    ).validate(task, data, verbose=False)
+    found = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path).validate(
+        task, data, verbose=False
+    )
     data.val_batches = Utterances(size=1)
     data.trainer = None
     total = frames = 0.0

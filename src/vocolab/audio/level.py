@@ -40,8 +40,8 @@ def normalize_loudness(wav: Tensor, sample_rate: int, target: float) -> Tensor:
 def trim_silence(wav: Tensor, sample_rate: int, trigger_level: float) -> Tensor:
     """Trim wav (T,) at both ends by the SoX detector of voice activity; 0 trims nothing, 7 is usual.
 
-    The detector trims the front, so the end is trimmed on the reversed signal (as in kNN-VC, Baas et al. 2023). Where it
-    hears no voice at all, as in a fifth of a second, wav comes back unchanged.
+    The detector trims the front, so the end is trimmed on the reversed signal (as in kNN-VC, Baas et al. 2023). Where
+    it hears no voice at all, as in a fifth of a second, wav comes back unchanged.
     """
     trimmed = wav
     for _ in range(2):

@@ -19,9 +19,9 @@ from vocolab.files import atomic
 class Checkpoint(callbacks.Checkpoint):
     """Write `last.ckpt`, `best.ckpt` and `step=%08d.ckpt` into RUN/checkpoints.
 
-    `last.ckpt` is written every `every_n_train_steps` updates, at the end, and when the run is stopped by `max_time`, Ctrl-C or SIGTERM:
-    the signals wait for the update under way, so the file is always a whole step. Lightning's own callback skips the last step once
-    any checkpoint was saved, and knows no fixed names.
+    `last.ckpt` is written every `every_n_train_steps` updates, at the end, and when the run is stopped by `max_time`,
+    Ctrl-C or SIGTERM: the signals wait for the update under way, so the file is always a whole step. Lightning's own
+    callback skips the last step once any checkpoint was saved, and knows no fixed names.
     """
 
     def __init__(
@@ -32,13 +32,23 @@ class Checkpoint(callbacks.Checkpoint):
         mode: str = "min",
         dirpath: Path | None = None,
     ):
-        """`keep`: how many of the newest `step=…` files stay (0 none, -1 all). `monitor`: what `best.ckpt` is chosen by; None: no best."""
+        """`keep`: how many of the newest `step=…` files stay (0 none, -1 all). `monitor`: what `best.ckpt` is chosen
+        by; None: no best.
+        """
         super().__init__()
         if every_n_train_steps < 1:
-            raise VocolabError(f"every_n_train_steps is {every_n_train_steps}", "checkpoint", "give a number of updates above 0")
+            raise VocolabError(
+                f"every_n_train_steps is {every_n_train_steps}", "checkpoint", "give a number of updates above 0"
+            )
         if mode not in ("min", "max"):
             raise VocolabError(f"mode is {mode!r}", "checkpoint", "give min or max")
-        self.every_n_train_steps, self.keep, self.monitor, self.mode, self.dirpath = every_n_train_steps, keep, monitor, mode, dirpath
+        self.every_n_train_steps, self.keep, self.monitor, self.mode, self.dirpath = (
+            every_n_train_steps,
+            keep,
+            monitor,
+            mode,
+            dirpath,
+        )
         self.best: float | None = None
         self._saved_step = -1
         self._signal = 0
@@ -62,8 +72,8 @@ class Checkpoint(callbacks.Checkpoint):
             if self._signal and signum == signal.SIGINT:
                 raise KeyboardInterrupt  # asked twice
             self._signal = signum
-            # Lightning ends the loop on every rank at the same batch when rank 0 carries this flag; its own SIGTERM handler adds a
-            # broadcast that deadlocks when several ranks are signalled.
+            # Lightning ends the loop on every rank at the same batch when rank 0 carries this flag; its own SIGTERM
+            # handler adds a broadcast that deadlocks when several ranks are signalled.
             if trainer.is_global_zero:
                 trainer._signal_connector.received_sigterm = True
 
@@ -74,7 +84,9 @@ class Checkpoint(callbacks.Checkpoint):
             signal.signal(signum, handler)
         self._handlers = {}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step % self.every_n_train_steps == 0 and trainer.global_step != self._saved_step:
             self._save_last(trainer)
             if self.keep and trainer.is_global_zero:
@@ -112,9 +124,13 @@ class Checkpoint(callbacks.Checkpoint):
                 os.replace(temporary, path)
         except (OSError, RuntimeError) as error:
             _remove(temporary)
-            if isinstance(error, RuntimeError) and "write" not in str(error):  # what torch.save raises when the disk is full
+            if isinstance(error, RuntimeError) and "write" not in str(
+                error
+            ):  # what torch.save raises when the disk is full
                 raise
-            raise VocolabError(f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last") from error
+            raise VocolabError(
+                f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last"
+            ) from error
 
     def _keep_step(self, trainer: Trainer) -> None:
         folder = self.folder(trainer)

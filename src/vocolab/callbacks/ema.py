@@ -12,11 +12,12 @@ from vocolab.errors import UsageError
 
 
 class EMA(Callback):
-    """Average the parameters whose names begin with `prefix`; validate with the average, and store it as the checkpoint's weights.
+    """Average the parameters whose names begin with `prefix`; validate with the average, and store it as the
+    checkpoint's weights.
 
-    The weight of the newest value is 1 − min(decay, (1 + n) / (10 + n)) at update n, so that the beginning is forgotten. The weights
-    being trained wait in the checkpoint under `ema_trained`, so a resumed run goes on exactly. Lightning's `WeightAveraging` averages the
-    whole module: it would double the discriminator and validate with it.
+    The weight of the newest value is 1 − min(decay, (1 + n) / (10 + n)) at update n, so that the beginning is
+    forgotten. The weights being trained wait in the checkpoint under `ema_trained`, so a resumed run goes on exactly.
+    Lightning's `WeightAveraging` averages the whole module: it would double the discriminator and validate with it.
     """
 
     def __init__(self, decay: float = 0.999, prefix: str = "vocoder."):
@@ -32,11 +33,15 @@ class EMA(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trained = self._trained(pl_module)
         if not trained:
-            raise UsageError("no such parameters", f"EMA.prefix {self.prefix!r}", "give the name of a part, as vocoder.")
+            raise UsageError(
+                "no such parameters", f"EMA.prefix {self.prefix!r}", "give the name of a part, as vocoder."
+            )
         restored = self.average
         self.average = {name: restored.get(name, value).clone().to(value.device) for name, value in trained.items()}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         n = trainer.global_step
         weight = 1 - min(self.decay, (1 + n) / (10 + n))
         torch._foreach_lerp_(list(self.average.values()), list(self._trained(pl_module).values()), weight)

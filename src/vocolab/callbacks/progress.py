@@ -11,10 +11,11 @@ from lightning.pytorch.callbacks import ProgressBar
 
 
 class Progress(ProgressBar):
-    """One bar over all updates of the run, with the time left and the metrics logged for the progress bar, on standard error.
+    """One bar over all updates of the run, with the time left and the metrics logged for the progress bar, on standard
+    error.
 
-    Where standard error is no terminal, a plain line every `every` seconds. Lightning's own bars count the batches of an epoch, and know
-    no end where a run is given in updates.
+    Where standard error is no terminal, a plain line every `every` seconds. Lightning's own bars count the batches of
+    an epoch, and know no end where a run is given in updates.
     """
 
     def __init__(self, every: float = 30.0):
@@ -47,7 +48,9 @@ class Progress(ProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         super().on_train_batch_end(trainer, pl_module, *_)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, metrics=self._metrics(trainer, pl_module))
+            self._bar.update(
+                self._bar.task_ids[0], completed=trainer.global_step, metrics=self._metrics(trainer, pl_module)
+            )
         elif self._enabled and time.monotonic() - self._spoken >= self.every:
             self._say(trainer, pl_module)
 
@@ -92,7 +95,14 @@ def _total(trainer: Trainer) -> int | None:
 
 def _rich_bar() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

@@ -16,8 +16,9 @@ from vocolab.pictures import mel_figure
 
 
 class Samples(Callback):
-    """Write the first `count` utterances of each validation, vocoded, with a picture of their mels beside the original's, into
-    RUN/samples/step=%08d, and hand them to TensorBoard and W&B where those log."""
+    """Write the first `count` utterances of each validation, vocoded, with a picture of their mels beside the
+    original's, into RUN/samples/step=%08d, and hand them to TensorBoard and W&B where those log.
+    """
 
     def __init__(self, count: int = 5):
         self.count = count
@@ -27,7 +28,13 @@ class Samples(Callback):
         self._taken = 0
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor, batch: SpeechBatch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,
+        batch: SpeechBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return

@@ -9,14 +9,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Timing(Callback):
-    """Log `time/data_wait` (s an update spent waiting for its batch), `time/update` (s an update took) and `s_per_epoch`.
+    """Log `time/data_wait` (s an update spent waiting for its batch), `time/update` (s an update took) and
+    `s_per_epoch`.
 
     The seconds spent in updates and waiting for them, validation left out, add up in the checkpoint as `seconds`.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._ended = self._started = self._epoch = 0.0
+        self._ended = self._started = 0.0
+        self._epoch: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
@@ -24,14 +26,20 @@ class Timing(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Also where a run resumes in the middle of an epoch, whose start Lightning does not announce again.
+        self._ended, self._epoch = time.perf_counter(), None
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ended = self._epoch = time.perf_counter()
+        self._epoch = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._started = time.perf_counter()
         pl_module.log("time/data_wait", self._started - self._ended)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         now = time.perf_counter()
         pl_module.log("time/update", now - self._started)
         self.seconds += now - self._ended
@@ -41,4 +49,5 @@ class Timing(Callback):
         self._ended = time.perf_counter()  # validation is not waiting for data
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("s_per_epoch", time.perf_counter() - self._epoch)
+        if self._epoch is not None:  # else only a part of it was seen
+            pl_module.log("s_per_epoch", time.perf_counter() - self._epoch, sync_dist=True)

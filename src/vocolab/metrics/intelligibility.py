@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 def stoi(wav: Tensor, reference: Tensor, sample_rate: int) -> float:
-    """STOI of `wav` (T,) against `reference` (T,), from 0 to 1 (Taal et al. 2011). NaN where less than 30 frames of speech are
-    found, as in silence."""
+    """STOI of `wav` (T,) against `reference` (T,), from 0 to 1 (Taal et al. 2011). NaN where less than 30 frames of
+    speech are found, as in silence.
+    """
     from pystoi import stoi as measure
 
     length = min(len(wav), len(reference))

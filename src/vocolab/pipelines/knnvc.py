@@ -1,4 +1,6 @@
-"""Voice conversion by nearest neighbours (Baas, van Niekerk & Kamper 2023, "Voice Conversion With Just Nearest Neighbors")."""
+"""Voice conversion by nearest neighbours (Baas, van Niekerk & Kamper 2023, "Voice Conversion With Just Nearest
+Neighbors").
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,18 @@ from vocolab.vocoders.base import Vocoder
 
 @dataclass
 class Voice:
-    """Frames of a target speaker: what is compared, and what is spoken. One tensor twice where the layers are the same."""
+    """Frames of a target speaker: what is compared, and what is spoken. One tensor twice where the layers agree."""
 
     matching: Tensor  # (N, C)
     synthesis: Tensor  # (N, C)
 
 
 class KNNVC(nn.Module):
-    """Convert speech to the voice of a reference: each frame becomes the mean of its nearest reference frames, then speech again.
+    """Convert speech to the voice of a reference: each frame becomes the mean of its nearest reference frames, then
+    speech again.
 
-    `matching_layer` and `synthesis_layer` say which encoder layers are compared and averaged (None: the encoder's own layer).
+    `matching_layer` and `synthesis_layer` say which encoder layers are compared and averaged (None: the encoder's own
+    layer).
     """
 
     def __init__(
@@ -54,10 +58,12 @@ class KNNVC(nn.Module):
         matching_layer: int | None = None,
         synthesis_layer: int | None = None,
     ) -> KNNVC:
-        """Load a vocoder of this project or an official `g_*.pt`, with the encoder and the matching it was trained with.
+        """Load a vocoder of this project or an official `g_*.pt`, with the encoder and the matching it was trained
+        with.
 
-        `encoder`: an `Encoder`, or a path or name to read the encoder's weights from instead of what the checkpoint says. An official
-        file names no encoder: without one, `match` and `vocode` on given features work and `get_features` raises.
+        `encoder`: an `Encoder`, or a path or name to read the encoder's weights from instead of what the checkpoint
+        says. An official file names no encoder: without one, `match` and `vocode` on given features work and
+        `get_features` raises.
         """
         from vocolab.checkpoints import load_vocoder
 
@@ -82,7 +88,9 @@ class KNNVC(nn.Module):
         return next(self.vocoder.parameters()).device
 
     def get_features(self, speech: str | Path | Tensor, vad_trigger_level: float = 0) -> Tensor:
-        """Matching-layer features (L, C) of a file, or of a waveform (T,) at the encoder's rate. Voice activity trimming is off at 0."""
+        """Matching-layer features (L, C) of a file, or of a waveform (T,) at the encoder's rate. Voice activity
+        trimming is off at 0.
+        """
         return self._encode(speech, vad_trigger_level, [self.matching_layer])[0]
 
     def get_matching_set(self, speech: Iterable[str | Path | Tensor], vad_trigger_level: float = 7) -> Tensor:
@@ -91,7 +99,9 @@ class KNNVC(nn.Module):
 
     def get_voice(self, speech: Iterable[str | Path | Tensor], vad_trigger_level: float = 7) -> Voice:
         """Both layers' features of a target speaker, for `match(query, voice.matching, voice.synthesis)`."""
-        encoded = [self._encode(item, vad_trigger_level, [self.matching_layer, self.synthesis_layer]) for item in speech]
+        encoded = [
+            self._encode(item, vad_trigger_level, [self.matching_layer, self.synthesis_layer]) for item in speech
+        ]
         if not encoded:
             raise VocolabError("no reference speech", "--ref", "name at least one file")
         matching = torch.cat([pair[0] for pair in encoded])
@@ -101,7 +111,9 @@ class KNNVC(nn.Module):
     @torch.inference_mode()
     def _encode(self, speech: str | Path | Tensor, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
         if self.encoder is None:
-            raise UsageError("the checkpoint names no encoder", "get_features", "pass encoder=, or --encoder on the command line")
+            raise UsageError(
+                "the checkpoint names no encoder", "get_features", "pass encoder=, or --encoder on the command line"
+            )
         rate = self.encoder.sample_rate
         wav, where = (speech, "waveform") if isinstance(speech, Tensor) else (audio.read(speech, rate)[0], speech)
         if vad_trigger_level:
@@ -109,7 +121,11 @@ class KNNVC(nn.Module):
         if len(wav) < self.encoder.min_samples:
             limit = self.encoder.min_samples / rate
             after = " after trimming" if vad_trigger_level else ""
-            raise VocolabError(f"{len(wav) / rate:.3f} s of speech{after}, at least {limit:.3f} s are needed", where, "give longer speech")
+            raise VocolabError(
+                f"{len(wav) / rate:.3f} s of speech{after}, at least {limit:.3f} s are needed",
+                where,
+                "give longer speech",
+            )
         self.encoder.load(layers).to(self.device)
         return self.encoder.encode_long(wav.to(self.device), layers)
 
@@ -126,8 +142,9 @@ class KNNVC(nn.Module):
     ) -> Tensor:
         """Speak query features (L, C) with the frames of a matching set (N, C); returns a waveform (T,) on the CPU.
 
-        `synth_set` (N, C'): frames to average instead of the matching set's, row for row. `tgt_loudness_db`: loudness of the result in
-        LKFS (ITU-R BS.1770), None leaves it; silence stays silence. `target_duration` in seconds stretches the query linearly.
+        `synth_set` (N, C'): frames to average instead of the matching set's, row for row. `tgt_loudness_db`: loudness
+        of the result in LKFS (ITU-R BS.1770), None leaves it; silence stays silence. `target_duration` in seconds
+        stretches the query linearly.
         """
         device = device or self.device
         query, pool = query_seq.to(device).float(), matching_set.to(device).float()
@@ -148,7 +165,9 @@ class KNNVC(nn.Module):
         """Features (B, L, C) to waveforms (B, L·hop), in chunks of bounded memory that equal the whole."""
         if c.shape[-1] != self.vocoder.in_channels:
             raise VocolabError(
-                f"features of width {c.shape[-1]}, the vocoder takes {self.vocoder.in_channels}", "vocode", "use the encoder it was trained with"
+                f"features of width {c.shape[-1]}, the vocoder takes {self.vocoder.in_channels}",
+                "vocode",
+                "use the encoder it was trained with",
             )
         return self.vocoder.chunked(c.to(self.device))
 
@@ -159,7 +178,9 @@ def _encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder |
     from vocolab.parts import build
 
     if described is None:
-        return None if checkpoint is None else WavLM(checkpoint=str(checkpoint))  # official vocoders take WavLM features
+        return (
+            None if checkpoint is None else WavLM(checkpoint=str(checkpoint))
+        )  # official vocoders take WavLM features
     if checkpoint is not None:
         described = {**described, "init_args": {**described["init_args"], "checkpoint": str(checkpoint)}}
     return build(described, Encoder)

@@ -1,4 +1,6 @@
-"""What the training of every model shares: rates and random numbers that depend on the update alone, and the card in each checkpoint."""
+"""What the training of every model shares: rates and random numbers that depend on the update alone, and the card in
+each checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ class Task(LightningModule):
 
     @abstractmethod
     def card(self) -> dict[str, Any]:
-        """What `convert` or `synthesize` needs to know beside the weights: plain values only, as the file loads with `weights_only=True`."""
+        """What `convert` or `synthesize` needs to know beside the weights: plain values only, as the file loads with
+        `weights_only=True`.
+        """
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["vocolab"] = {"format": 1, **self.card()}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what this update uses from its number alone: Lightning's checkpoints hold no state of the random generators."""
+        """Set what this update uses from its number alone: Lightning's checkpoints hold no state of the random
+        generators.
+        """
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         torch.manual_seed((seed * 1_000_003 + self.global_step) * 4099 + self.global_rank)
         factor = self.schedule(self.global_step)

@@ -21,7 +21,9 @@ class Constant(Schedule):
 
 
 class StepDecay(Schedule):
-    """gamma^(step // every). HiFi-GAN (Kong et al. 2020, §3.1) multiplies by .999 an epoch; give the updates of that epoch as `every`."""
+    """gamma^(step // every). HiFi-GAN (Kong et al. 2020, §3.1) multiplies by .999 an epoch; give the updates of that
+    epoch as `every`.
+    """
 
     def __init__(self, gamma: float = 0.999, every: int = 1784):
         self.gamma, self.every = gamma, every
@@ -31,7 +33,9 @@ class StepDecay(Schedule):
 
 
 class WarmupCosine(Schedule):
-    """Linear warm-up over `warmup` updates, then half a cosine down to `floor` at update `total`, and `floor` from there on."""
+    """Linear warm-up over `warmup` updates, then half a cosine down to `floor` at update `total`, and `floor` from
+    there on.
+    """
 
     def __init__(self, total: int, warmup: int = 0, floor: float = 0.0):
         self.total, self.warmup, self.floor = total, warmup, floor

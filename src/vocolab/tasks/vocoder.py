@@ -1,4 +1,6 @@
-"""The training of a vocoder: HiFi-GAN's recipe (Kong et al. 2020, §2.3) for any vocoder, discriminator and waveform losses."""
+"""The training of a vocoder: HiFi-GAN's recipe (Kong et al. 2020, §2.3) for any vocoder, discriminator and waveform
+losses.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,11 @@ def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
 class VocoderTask(Task):
     """Train `vocoder` to turn features back into their speech.
 
-    Each update: the discriminator learns to tell the batch's speech from the vocoder's, then the vocoder learns to mislead it, to match
-    its feature maps and to reduce the weighted sum of `losses`. `adversarial` and `feature_matching` weigh the paper's terms. Without a
-    `discriminator`, or before update `adversarial_from`, only the `losses` count. One batch is one update, whatever the number of
-    optimizers.
+    Each update: the discriminator learns to tell the batch's speech from the vocoder's, then the vocoder learns to
+    mislead it, to match its feature maps and to reduce the weighted sum of `losses`. `adversarial` and
+    `feature_matching` weigh the paper's terms. Without a `discriminator`, or before update `adversarial_from`, only the
+    `losses` count. One batch is one update, whatever the number of optimizers.
     """
-
-    automatic_optimization = False
 
     def __init__(
         self,
@@ -50,7 +50,9 @@ class VocoderTask(Task):
         adversarial_from: int = 0,
         initialize_from: Path | None = None,
     ):
-        """`initialize_from`: start from the weights of a checkpoint, ours or an official one, for fine-tuning; a resume overrides it."""
+        """`initialize_from`: start from the weights of a checkpoint, ours or an official one, for fine-tuning; a resume
+        overrides it.
+        """
         super().__init__(schedule)
         self.automatic_optimization = False
         self.vocoder = vocoder
@@ -73,7 +75,9 @@ class VocoderTask(Task):
         if self.trainer.gradient_clip_val:
             raise UsageError("two optimizers cannot clip", "trainer.gradient_clip_val", "leave it out for a vocoder")
         if self.trainer.accumulate_grad_batches != 1:
-            raise UsageError("two optimizers cannot accumulate", "trainer.accumulate_grad_batches", "raise data.batches.size")
+            raise UsageError(
+                "two optimizers cannot accumulate", "trainer.accumulate_grad_batches", "raise data.batches.size"
+            )
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = [self.optimizer(self.vocoder.parameters())]
@@ -122,7 +126,9 @@ class VocoderTask(Task):
         return self.vocoder(batch.feats)
 
     def _evaluate(self, batch: SpeechBatch, split: str) -> Tensor:
-        """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for the callbacks."""
+        """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for
+        the callbacks.
+        """
         fake = self.vocoder(batch.feats)
         distance, frames = mel_distance(self.log_mel(fake), self.log_mel(batch.audio), batch.lengths)
         self.log(f"{split}/mel_l1", distance, batch_size=int(frames), on_epoch=True, sync_dist=True, prog_bar=True)
@@ -152,4 +158,6 @@ def _matching(data: Any) -> dict[str, Any]:
 
 def _snake(name: str) -> str:
     """MelLoss -> mel_loss, as metrics are named."""
-    return "".join("_" + c.lower() if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name))
+    return "".join(
+        "_" + c.lower() if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name)
+    )

@@ -19,7 +19,7 @@ def spectrogram(wav: Tensor, window: Tensor, hop: int, floor: float = 1e-5) -> T
 
 
 class _Magnitude(torch.autograd.Function):
-    """|rfft(frames · window)|. Autograd's own backward takes a complex transform of twice the size and many more passes."""
+    """|rfft(frames · window)|. Autograd's own backward transforms twice the size, complex, in many more passes."""
 
     @staticmethod
     def forward(ctx, wav: Tensor, window: Tensor, hop: int) -> Tensor:

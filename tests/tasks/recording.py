@@ -1,0 +1,26 @@
+"""A callback that keeps the gradients of every update: named in a recipe's callbacks by the test of several ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+
+class RecordGradients(Callback):
+    """Write {parameter: gradient} of each update of rank 0 into `folder`, right before the optimizer of that part
+    steps.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        own = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if trainer.is_global_zero:
+            part = names[id(own[0])].split(".")[0]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{trainer.global_step}-{part}.pt"
+            torch.save({names[id(p)]: p.grad.clone() for p in own}, path)

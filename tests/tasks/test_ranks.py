@@ -1,0 +1,53 @@
+"""Two processes learn what one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+# The learning rate is tiny so that all four updates start from the same weights: AdamW turns the rounding of a gradient
+# near zero into a full step of either sign.
+SETTINGS = """
+trainer:
+  max_steps: 4
+  enable_progress_bar: false
+  logger: false
+  limit_val_batches: 0
+  callbacks: [{class_path: tests.tasks.recording.RecordGradients, init_args: {folder: FOLDER}}]
+checkpoint: {every_n_train_steps: 100}
+model: {init_args: {adversarial_from: 1, optimizer: {init_args: {lr: 1.0e-12}}}}
+"""
+
+
+def gradients(folder: Path, shards: Path, corpus: Path, *flags: str) -> dict[str, dict[str, torch.Tensor]]:
+    folder.mkdir()
+    (folder / "more.yaml").write_text(SETTINGS.replace("FOLDER", str(folder / "gradients")))
+    command = [sys.executable, "-m", "vocolab", "fit", "-c", str(ROOT / "recipes/quickstart.yaml")]
+    command += ["-c", str(folder / "more.yaml"), "--data.corpus", str(ROOT / "configs/corpus/folder.yaml")]
+    command += ["--data.corpus.root", str(corpus), "--data.corpus.val", "['*-0003']", "--data.shards", str(shards)]
+    command += ["--trainer.default_root_dir", str(folder / "run"), *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return {path.stem: torch.load(path) for path in sorted((folder / "gradients").iterdir())}
+
+
+def test_two_ranks_on_gloo_are_one_process_with_their_batches_joined(tmp_path, speech_folder):
+    shards = tmp_path / "shards"
+    one = gradients(tmp_path / "one", shards, speech_folder, "--data.batches.size", "16")
+    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true"]
+    two = gradients(tmp_path / "two", shards, speech_folder, "--data.batches.size", "8", *ddp)
+    assert list(one) == list(two)
+    assert [name for name in one if name.endswith("vocoder")] == [f"{step}-vocoder" for step in range(4)]
+    assert [name for name in one if name.endswith("discriminator")] == [f"{step}-discriminator" for step in (1, 2, 3)]
+    for update, expected in one.items():
+        scale = max(float(g.abs().max()) for g in expected.values())
+        assert scale > 1e-3, update
+        assert expected.keys() == two[update].keys(), update
+        for name, gradient in expected.items():
+            assert torch.allclose(two[update][name], gradient, atol=1e-5 * max(scale, 1), rtol=1e-5), (update, name)
