@@ -58,6 +58,10 @@ class VocoderTask(Task):
         self.vocoder = vocoder
         self.discriminator = discriminator
         self.losses = nn.ModuleList([MelLoss()] if losses is None else losses)
+        for loss in self.losses:
+            if (rate := getattr(loss, "sample_rate", vocoder.sample_rate)) != vocoder.sample_rate:
+                what = f"{type(loss).__name__} hears {rate} Hz, the vocoder speaks {vocoder.sample_rate} Hz"
+                raise UsageError(what, "model.losses", "give the loss the vocoder's sample_rate and hop")
         self.optimizer = optimizer
         self.feature_matching, self.adversarial, self.adversarial_from = feature_matching, adversarial, adversarial_from
         self.initialize_from = initialize_from

@@ -37,7 +37,7 @@ class ResBlock1(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = x + second(F.leaky_relu(first(F.leaky_relu(x, SLOPE)), SLOPE))
+            x = x + second(F.leaky_relu_(first(F.leaky_relu(x, SLOPE)), SLOPE))
         return x
 
     @staticmethod

@@ -1,0 +1,59 @@
+"""The end of `make quickstart`, on a small run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+from matplotlib.image import imread
+
+from vocolab.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, speech_folder) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    command = ["fit", "-c", str(ROOT / "recipes/quickstart.yaml"), "-c", str(ROOT / "tests/conf/quickstart.yaml")]
+    command += ["--data.corpus", str(ROOT / "configs/corpus/folder.yaml"), "--data.corpus.root", str(speech_folder)]
+    command += ["--data.corpus.val", "['*-0003']", "--data.shards", str(folder / "shards")]
+    assert main([*command, "--trainer.default_root_dir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_a_report_has_something_to_hear_to_see_and_to_count(finished_run, capsys):
+    assert main(["report", str(finished_run)]) == 0
+    report = json.loads((finished_run / "report.json").read_text())
+    assert set(report) >= {"mel_l1", "stoi", "train_seconds", "updates", "rtf"}
+    assert report["updates"] == 2 and report["train_seconds"] > 0 and report["utterances"] == 3
+    assert report["mel_l1"] > 0 and -1 <= report["stoi"] <= 1
+    assert set(report["rtf"]) == {"encode", "vocode", "match and vocode"}
+    assert all(value > 0 for value in report["rtf"].values())
+    lengths = {name: soundfile.info(finished_run / f"{name}.wav").frames for name in ("source", "resynthesis")}
+    assert 0 <= lengths["source"] - lengths["resynthesis"] < 320
+    assert soundfile.info(finished_run / "conversion.wav").samplerate == 16000
+    picture = imread(finished_run / "report.png")
+    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
+    printed = capsys.readouterr().out
+    for name in ("resynthesis.wav", "conversion.wav", "report.png"):
+        assert str(finished_run / name) in printed
+
+
+def test_source_and_target_are_chosen(finished_run, capsys):
+    assert main(["report", str(finished_run), "--source", "nothing"]) == 2
+    keys = re.findall(r"\b3\d{3}-[\w-]+", capsys.readouterr().err.splitlines()[-1])
+    assert len(keys) == 3
+    assert main(["report", str(finished_run), "--source", keys[1], "--target", "3003"]) == 0
+    report = json.loads((finished_run / "report.json").read_text())
+    assert (report["source"], report["target"]) == (keys[1], "3003")
+    assert main(["report", str(finished_run), "--target", "nobody"]) == 2
+    assert "nobody: one of 3001, 3002, 3003" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_run(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert "no run in the folder" in capsys.readouterr().err.splitlines()[-1]
