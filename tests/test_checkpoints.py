@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from vocolab.checkpoints import export_hifigan, load_file, load_vocoder, load_weights, official_names
+from vocolab.checkpoints import export_hifigan, load_vocoder, load_weights, official_names
 from vocolab.errors import VocolabError
 from vocolab.parts import describe
+from vocolab.torchfile import read_torch
 from vocolab.vocoders import Ensemble, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocos
 
 SMALL = {"channels": 32, "upsample_rates": (10, 8, 2, 2), "upsample_kernels": (20, 16, 4, 4)}
@@ -197,7 +198,7 @@ def test_pickle_is_not_run(tmp_path, monkeypatch):
     for name, new in (("zip.pt", True), ("old.pt", False)):
         torch.save({"generator": Malicious()}, name, _use_new_zipfile_serialization=new)
         with pytest.raises(VocolabError, match="not only tensors|more than tensors") as error:
-            load_file(tmp_path / name)
+            read_torch(tmp_path / name)
         assert "can run any code" in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "pwned").exists()
 
@@ -207,7 +208,7 @@ def test_no_checkpoint(tmp_path, content):
     path = tmp_path / "x.pt"
     path.write_bytes(content)
     with pytest.raises(VocolabError, match="not a checkpoint|cut short|damaged") as error:
-        load_file(path)
+        read_torch(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 from vocolab.parts import build
+from vocolab.torchfile import read_torch
 from vocolab.vocoders import Discriminator, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
 
 FORMAT = 1  # of the `vocolab` key
@@ -26,44 +25,13 @@ State = Mapping[str, Tensor]
 
 @dataclass
 class VocoderCheckpoint:
-    """A vocoder and what its file says about it: the content of the `vocolab` key (contract, "A checkpoint").
+    """A vocoder and what its file says about it: the content of the `vocolab` key.
 
     An official file says nothing: `encoder` is None, and so are the layers, which then are the encoder's own.
     """
 
     vocoder: Vocoder
     meta: dict[str, Any]
-
-
-def load_file(path: str | Path) -> dict[str, Any]:
-    """The dictionary in a file that `torch.save` wrote, on the CPU. Only tensors and plain values: no code is run.
-
-    Raises `VocolabError` where there is no such file, it is no checkpoint, it is cut short, or it wants to run code.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise VocolabError("no such checkpoint", path, "check the name")
-    with open(path, "rb") as file:
-        start = file.read(4)
-    is_zip, is_pickle = start == b"PK\x03\x04", start[:1] == b"\x80"
-    if is_zip and not zipfile.is_zipfile(path):
-        raise VocolabError("checkpoint is cut short", path, "copy or download it again")
-    if not is_zip and not is_pickle:
-        raise VocolabError("not a checkpoint", path, "give a file that vocolab fit or an official repository wrote")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported operand" in str(error):  # no instruction of a pickle: noise, not code
-            raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"checkpoint holds {name[1]}, not only tensors" if name else "checkpoint holds more than tensors"
-        remedy = "not loaded: such a file can run any code; ask for one of weights alone"
-        raise VocolabError(what, path, remedy) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
-    if not isinstance(content, dict):
-        raise VocolabError(f"checkpoint holds a {type(content).__name__}, not a dictionary", path, "give a whole one")
-    return content
 
 
 def official_names(state: State) -> dict[str, Tensor]:
@@ -112,7 +80,7 @@ def load_vocoder(path: str | Path) -> VocoderCheckpoint:
 
     Raises `VocolabError` where `path` holds none.
     """
-    content = load_file(path)
+    content = read_torch(path)
     if "vocolab" in content:
         return _own_vocoder(content, path)
     if isinstance(content.get("generator"), dict):
@@ -216,7 +184,7 @@ def load_weights(module: nn.Module, path: str | Path) -> list[str]:
     An official `g_*.pt` fills `module.vocoder`, a `do_*.pt` `module.discriminator`, a checkpoint of this project every
     child that it has weights for. Raises `VocolabError` where nothing fits or sizes differ.
     """
-    content = load_file(path)
+    content = read_torch(path)
     if isinstance(content.get("generator"), dict) and hasattr(module, "vocoder"):
         fill(module.vocoder, official_names(content["generator"]), path)
         return ["vocoder"]

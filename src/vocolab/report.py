@@ -20,6 +20,7 @@ from vocolab.files import atomic
 from vocolab.metrics import mel_distance, stoi
 from vocolab.pictures import mel_axes
 from vocolab.pipelines import KNNVC
+from vocolab.torchfile import read_torch
 
 T = TypeVar("T")
 
@@ -148,9 +149,7 @@ def _convert(vc: KNNVC, source: Utterance, voice: list[Utterance], watch: Stopwa
 
 def _training(checkpoint: Path) -> dict[str, Any]:
     """Updates and seconds of training, as the checkpoint counts them."""
-    from vocolab.checkpoints import load_file
-
-    saved = load_file(checkpoint)
+    saved = read_torch(checkpoint)
     timing = next((state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {})
     return {"train_seconds": round(timing.get("seconds", 0.0), 1), "updates": saved.get("global_step", 0)}
 

@@ -279,7 +279,7 @@ def test_a_pickle_inside_is_refused_unopened(tmp_path, wavlm_folder):
     (folder / "model.safetensors").unlink()
     torch.save({"x": Evil(proof)}, folder / "pytorch_model.bin")
     for checkpoint in (tmp_path / "evil.pt", folder):
-        with pytest.raises(VocolabError, match="pickled code") as raised:
+        with pytest.raises(VocolabError, match="not only tensors|more than tensors") as raised:
             WavLM(checkpoint).load()
         assert "\n" not in str(raised.value)
     assert not proof.exists()

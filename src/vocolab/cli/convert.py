@@ -60,12 +60,13 @@ def _loudness(text: str) -> float | None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     jobs = plan(args.sources, args.output, args.overwrite)
-    references = _speech(args.ref, "--ref")
 
     import torch
 
+    from vocolab import audio
     from vocolab.pipelines import KNNVC
 
+    references = audio.find(args.ref)
     torch.manual_seed(args.seed)
     vc = KNNVC.from_checkpoint(
         args.checkpoint,
@@ -104,9 +105,11 @@ def _check(args: argparse.Namespace) -> None:
 
 def plan(sources: Sequence[Path], output: Path | None, overwrite: bool) -> list[tuple[Path, Path]]:
     """Which file becomes which. Raises `VocolabError` where an output exists, or two sources claim one."""
-    files = _speech(sources, "SRC")
-    if not files:
+    from vocolab import audio
+
+    if not sources:
         return []
+    files = audio.find(sources)
     single = len(sources) == 1 and sources[0].is_file() and output.suffix.lower() == ".wav" and not output.is_dir()
     if not single and output.suffix.lower() == ".wav" and not output.is_dir():
         raise UsageError(f"{len(files)} files do not fit in one", output, "give a folder with -o")
@@ -121,24 +124,6 @@ def plan(sources: Sequence[Path], output: Path | None, overwrite: bool) -> list[
             raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
         taken[target] = file
     return [(file, target) for target, file in taken.items()]
-
-
-def _speech(paths: Sequence[Path], what: str) -> list[Path]:
-    """The files, and the sound files in the folders, sorted within each."""
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise VocolabError("no such file or folder", path, f"correct {what}")
-        if path.is_file():
-            found.append(path)
-            continue
-        from vocolab.audio.io import EXTENSIONS
-
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.name[0] != ".")
-        if not inside:
-            raise VocolabError("no sound files in the folder", path, f"correct {what}")
-        found += inside
-    return found
 
 
 def _voice(vc: KNNVC, references: list[Path], args: argparse.Namespace) -> Voice:

@@ -15,9 +15,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from vocolab.checkpoints import load_file
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
+from vocolab.torchfile import read_torch
 
 T = TypeVar("T")
 PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output; the rest that is printed is progress
@@ -78,8 +78,7 @@ def _checkpoint(recipe: Recipe) -> Path | None:
             f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
         )
         raise VocolabError("no checkpoint to start from", path, remedy)
-    content = load_file(path)
-    if "pytorch-lightning_version" not in content:
+    if "pytorch-lightning_version" not in read_torch(path):
         raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
     return path
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
+from vocolab.torchfile import read_torch
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder, the first found
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -68,25 +67,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise VocolabError("configuration is not a JSON object", path, "replace the file")
     return config
-
-
-def read_torch(path: Path) -> dict[str, Any]:
-    """A PyTorch file, its tensors mapped rather than read. Raises `VocolabError` where it is damaged or holds more than
-    tensors and plain values.
-    """
-    remedy = "give a checkpoint of tensors and plain values"
-    if not path.is_file():
-        raise VocolabError("no such checkpoint", path, "check the path")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        code = "checkpoint with pickled code in it" if "GLOBAL" in str(error) else "not a checkpoint of tensors"
-        raise VocolabError(f"refused: {code}", path, remedy) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        raise VocolabError("damaged, or not a checkpoint", path, "replace the file") from error
-    if not isinstance(content, dict):
-        raise VocolabError(f"checkpoint holds a {type(content).__name__}", path, remedy)
-    return content
 
 
 def read_tensors(path: Path, rename: Callable[[str], str | None]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ losses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class VocoderTask(Task):
     `losses` count. One batch is one update, whatever the number of optimizers.
     """
 
+    automatic_optimization = False  # the recipe reads it off the class, before anything is built
+
     def __init__(
         self,
         vocoder: Vocoder,
@@ -54,7 +57,6 @@ class VocoderTask(Task):
         overrides it.
         """
         super().__init__(schedule)
-        self.automatic_optimization = False
         self.vocoder = vocoder
         self.discriminator = discriminator
         self.losses = nn.ModuleList([MelLoss()] if losses is None else losses)
@@ -161,7 +163,5 @@ def _matching(data: Any) -> dict[str, Any]:
 
 
 def _snake(name: str) -> str:
-    """MelLoss -> mel_loss, as metrics are named."""
-    return "".join(
-        "_" + c.lower() if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name)
-    )
+    """MultiResolutionSTFTLoss -> multi_resolution_stft_loss, as metrics are named."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -117,11 +117,13 @@ class SNConv1d(Normed, nn.Conv1d):
             F.normalize(matrix @ self.weight_v, dim=0, eps=1e-12, out=self.weight_u)
 
     def normalized(self) -> Tensor:
-        matrix = self.weight_orig.flatten(1)
-        if self.training:
-            self._iterate()
-        # Cloned: the next forward changes the buffers in place while this one's graph may still need them.
-        return self.weight_orig / torch.dot(self.weight_u.clone(), matrix @ self.weight_v.clone())
+        # Full precision under autocast, whose products would not have the type of the buffers.
+        with torch.autocast(self.weight_orig.device.type, enabled=False):
+            matrix = self.weight_orig.flatten(1)
+            if self.training:
+                self._iterate()
+            # Cloned: the next forward changes the buffers in place while this one's graph may still need them.
+            return self.weight_orig / torch.dot(self.weight_u.clone(), matrix @ self.weight_v.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.kernel(), self.bias)
