@@ -92,4 +92,5 @@ def report(records: list[dict], path: Path | None) -> None:
         ratio = "" if row["ratio"] is None else f"  ratio {row['ratio']:.2f}  (baseline {row['baseline']:.4g})"
         print(f"{row['name']}: {row['ours']:.4g} {row['unit']}{ratio}")
     if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(records[0] if len(records) == 1 else records, indent=2) + "\n")

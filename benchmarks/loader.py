@@ -138,7 +138,7 @@ def bytes_per_batch(root: Path, utterances: int, repeats: int) -> dict:
         measured,
         "bytes",
         baseline,
-        baseline / measured,
+        baseline / measured if measured else None,  # a folder in memory reads nothing
         repeats,
         used=used,
         method="/proc/self/io",

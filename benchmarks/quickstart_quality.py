@@ -83,9 +83,12 @@ def main() -> None:
         train[utterance.speaker].append(utterance)
     listeners = Listeners()
     figures = resynthesis(vc, splits["val"], listeners) | conversion(vc, splits["val"], train, listeners)
-    units = {"nearest_voice": "of 20", "pairs": "pairs"}
+    units = {"nearest_voice": "of 20", "pairs": "conversions", "stoi": "STOI"}
     report(
-        [record(f"quickstart_quality:{k}", v, units.get(k, k.rpartition("_")[2])) for k, v in figures.items()],
+        [
+            record(f"quickstart_quality:{k}", v, units.get(k, "CER" if k.endswith("cer") else "cosine"))
+            for k, v in figures.items()
+        ],
         args.json,
     )
 

@@ -70,4 +70,6 @@ def test_the_page_on_other_sample_rates_fits_together(tmp_path, speech_folder):
     recipe = Recipe(base)
     assert (recipe.data.hop, recipe.model.vocoder.hop, recipe.model.vocoder.sample_rate) == (480, 480, 24000)
     with pytest.raises(UsageError, match="MelLoss hears 16000 Hz, the vocoder speaks 24000 Hz"):
-        _ = Recipe([*base, "--model.losses", "[{class_path: MelLoss, init_args: {sample_rate: 16000}}]"]).model
+        _ = Recipe(
+            [*base, "--model.losses", "[{class_path: MelLoss, init_args: {sample_rate: 16000, fmax: 8000}}]"]
+        ).model

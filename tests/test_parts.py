@@ -131,3 +131,16 @@ def test_prematch_is_a_dataclass_of_plain_values():
 def test_a_description_chooses_no_import(path):
     with pytest.raises(VocolabError, match="no such class"):
         build({"class_path": path, "init_args": {}}, Vocoder)
+
+
+def test_nor_does_one_inside_another(tmp_path):
+    """Only the outermost class is held to a type by its caller; inside, only classes of our own are built."""
+    proof = tmp_path / "executed"
+    nested = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(proof)]}}
+    description = {"class_path": "vocolab.vocoders.Vocos", "init_args": {"in_channels": 8, "dim": nested}}
+    with pytest.raises(VocolabError, match="no such class: subprocess.Popen"):
+        build(description, Vocoder)
+    borrowed = {"class_path": "vocolab.files.Path", "init_args": {}}  # only imported there
+    with pytest.raises(VocolabError, match="no such class"):
+        build({**description, "init_args": {"dim": borrowed}}, Vocoder)
+    assert not proof.exists()

@@ -45,7 +45,10 @@ def build(description: Any, base: type | None = None) -> Any:
             except ImportError as error:
                 raise VocolabError(f"no such class ({error})", description["class_path"], "update vocolab") from error
         cls = getattr(sys.modules.get(module), name, None)
-        if cls is None or not inspect.isclass(cls) or (base is not None and not issubclass(cls, base)):
+        # Without a base to hold it to, a class must be one of our own: among all that Python has imported are classes
+        # that start processes.
+        own = inspect.isclass(cls) and cls.__module__.split(".")[0] == "vocolab"
+        if not inspect.isclass(cls) or not (own if base is None else issubclass(cls, base)):
             wanted = f" of type {base.__name__}" if base else ""
             raise VocolabError(f"no such class{wanted}", description["class_path"], "import its module before loading")
         arguments = {key: build(value) for key, value in description.get("init_args", {}).items()}

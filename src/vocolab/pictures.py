@@ -22,13 +22,13 @@ def mel_axes(axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     axes.tick_params(labelsize=7)
 
 
-def mel_figure(mels: Mapping[str, Tensor], path: Path) -> Path:
+def mel_figure(mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02) -> Path:
     """Write a picture of named log-mels (80, L), one above the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 2.1 * len(mels)), layout="constrained")
     for axes, (title, mel) in zip(figure.subplots(len(mels), squeeze=False)[:, 0], mels.items(), strict=True):
-        mel_axes(axes, mel, title)
+        mel_axes(axes, mel, title, hop_seconds)
     axes.set_xlabel("seconds", fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -190,13 +190,17 @@ def _widen(vocoder: Namespace | None, data: SpeechDataModule) -> None:
 
 
 def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
-    """Refuse a vocoder whose rate or hop is not that of the data."""
+    """Refuse a vocoder whose rate or hop is not that of the data, and losses that hear another rate than it speaks."""
     vocoder = getattr(model, "vocoder", None)
     for name, unit in (("sample_rate", "Hz"), ("hop", "samples a frame")):
         ours, theirs = getattr(vocoder, name, None), getattr(data, name)
         if ours is not None and theirs and ours != theirs:
             where = f"model.init_args.vocoder.init_args.{name}"
             raise UsageError(f"the vocoder has {ours} {unit}, the data {theirs}", where, "make them the same")
+    for loss in getattr(model, "losses", ()):
+        if vocoder is not None and (rate := getattr(loss, "sample_rate", vocoder.sample_rate)) != vocoder.sample_rate:
+            what = f"{type(loss).__name__} hears {rate} Hz, the vocoder speaks {vocoder.sample_rate} Hz"
+            raise UsageError(what, "model.init_args.losses", "give the loss the vocoder's sample_rate and hop")
 
 
 def _automatic(class_path: str) -> bool:

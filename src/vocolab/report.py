@@ -45,7 +45,12 @@ class Stopwatch:
 
 
 def report(
-    run: Path, checkpoint: Path | None = None, source: str | None = None, target: str | None = None
+    run: Path,
+    checkpoint: Path | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    limit: int = 100,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Resynthesise and convert speech that the run never trained on; write wavs, report.png and report.json into the
     run's folder.
@@ -58,7 +63,7 @@ def report(
     run = Path(run)
     recipe = load_recipe(run / "config.yaml")
     path = checkpoint or run / "checkpoints" / "last.ckpt"
-    vc = KNNVC.from_checkpoint(path)
+    vc = KNNVC.from_checkpoint(path, device=device)
     splits = recipe.data.corpus.splits()
     held_out = splits.get("val") or splits.get("test")
     if not held_out:
@@ -67,7 +72,8 @@ def report(
     voice = _choose_voice(splits["train"], utterance, target)
 
     watch = Stopwatch()
-    figures = _resynthesis_figures(vc, held_out, watch)
+    measured = held_out[:: max(1, -(-len(held_out) // limit))]  # spread over the speakers
+    figures = _resynthesis_figures(vc, measured, watch)
     wavs = _convert(vc, utterance, voice, watch)
     for name in ("source", "resynthesis", "conversion"):
         audio.write(run / f"{name}.wav", wavs[name], vc.sample_rate, overwrite=True)
@@ -78,7 +84,6 @@ def report(
         "target": voice[0].speaker,
         "rtf": watch.rtf(),
         **_training(path),
-        "utterances": len(held_out),
     }
     with atomic(run / "report.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
@@ -108,12 +113,15 @@ def _resynthesis_figures(vc: KNNVC, utterances: list[Utterance], watch: Stopwatc
     """Mean log-mel L1 and STOI of held-out utterances vocoded from their own features."""
     distances, scores = [], []
     for utterance in utterances:
-        real, fake = _resynthesise(vc, utterance, watch)
+        try:
+            real, fake = _resynthesise(vc, utterance, watch)
+        except VocolabError:  # `prepare` left it out too, and lists it with its reason in the manifest
+            continue
         mels = [audio.log_mel(wav, vc.sample_rate, hop=vc.vocoder.hop)[None] for wav in (fake, real)]
         distances.append(float(mel_distance(*mels, torch.tensor([mels[0].shape[-1]]))[0]))
         scores.append(stoi(fake, real, vc.sample_rate))
-    scores = [score for score in scores if score == score]
-    return {"mel_l1": _mean(distances), "stoi": _mean(scores)}
+    scores = [score for score in scores if score == score]  # without NaN: speech too short for STOI
+    return {"mel_l1": _mean(distances), "stoi": _mean(scores), "utterances": len(distances)}
 
 
 def _mean(values: list[float]) -> float | None:
@@ -151,7 +159,8 @@ def _training(checkpoint: Path) -> dict[str, Any]:
     """Updates and seconds of training, as the checkpoint counts them."""
     saved = read_torch(checkpoint)
     timing = next((state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {})
-    return {"train_seconds": round(timing.get("seconds", 0.0), 1), "updates": saved.get("global_step", 0)}
+    seconds = timing.get("seconds")  # unknown to a run without the Timing callback
+    return {"train_seconds": seconds and round(seconds, 1), "updates": saved.get("global_step", 0)}
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 
 from tests.tasks.test_vocoder import assert_equal, run, saved, small_task
 from vocolab.callbacks import Checkpoint
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 
 
 class SignalAt(Callback):
@@ -83,5 +83,44 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(tmp_path, mel_data, monkey
 
 @pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"mode": "least"}])
 def test_settings_that_make_no_sense(arguments):
-    with pytest.raises(VocolabError, match=str(next(iter(arguments.values())))):
+    with pytest.raises(UsageError, match=str(next(iter(arguments.values())))):
         Checkpoint(**arguments)
+
+
+def test_a_resumed_run_knows_what_to_beat(tmp_path, mel_data):
+    """The last update is saved before its own validation, whose outcome a resumed run must know."""
+
+    class Worse(Callback):
+        def on_validation_start(self, trainer, module):
+            if trainer.global_step > 5:
+                for parameter in module.vocoder.parameters():
+                    parameter.data.zero_()
+
+    run(tmp_path, small_task(), mel_data(), 5)
+    best = saved(tmp_path)["callbacks"]["Checkpoint"]["best"]
+    assert best == saved(tmp_path, "step=00000005")["callbacks"]["Checkpoint"]["best"] > 0
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    run(tmp_path, small_task(), mel_data(), 10, resume=last, callbacks=[Worse()])
+    assert saved(tmp_path, "best")["global_step"] == 5
+    assert saved(tmp_path)["callbacks"]["Checkpoint"]["best"] == best
+
+
+def test_an_error_between_updates_loses_none(tmp_path, mel_data):
+    class Fails(Callback):
+        def on_validation_end(self, trainer, module):
+            raise RuntimeError("validation")
+
+    with pytest.raises(RuntimeError, match="validation"):
+        run(tmp_path, small_task(), mel_data(), 9, val_check_interval=3, callbacks=[Fails()])
+    assert saved(tmp_path)["global_step"] == 3
+
+
+def test_an_error_within_an_update_leaves_the_last_whole_one(tmp_path, mel_data):
+    class Fails(Callback):
+        def on_before_backward(self, trainer, module, loss):
+            if trainer.global_step == 7:
+                raise RuntimeError("update")
+
+    with pytest.raises(RuntimeError, match="update"):
+        run(tmp_path, small_task(), mel_data(), 9, callbacks=[Fails()])
+    assert saved(tmp_path)["global_step"] == 5

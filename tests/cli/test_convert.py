@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from vocolab import audio
 from vocolab.cli import main
 from vocolab.cli.convert import plan
 from vocolab.errors import UsageError, VocolabError
@@ -143,6 +144,8 @@ def test_overwrite(convert):
         (["s.opus", "--ref", "none", "-o", "o.wav"], 1, "no such file: none: check the path"),
         (["s.opus", "--ref", "empty", "-o", "o.wav"], 1, "no sound files in folder: empty: looked for .aif"),
         (["s.opus", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 2, "2 files do not fit in one: o.wav: give a folder with -o"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--target-duration", "inf"], 2, "--target-duration is inf: command line: give seconds above 0"),
+        (["--voice", "v", "--save-voice", "w"], 2, "a voice to save needs --ref: --save-voice: leave out --voice"),
         (["s.opus", "--voice", "none", "-o", "o.wav"], 1, "no such file: none: correct --voice"),
     ],
 )  # fmt: skip
@@ -152,6 +155,26 @@ def test_what_is_refused(args, status, line, convert):
     found, said = convert(*args)
     assert found == status and said.startswith(f"vocolab: error: {line}")
     assert not Path("o.wav").exists()
+
+
+def test_a_device_that_is_not_there(work, checkpoint, capsys):
+    command = ["convert", str(SOURCE), "--ref", str(REFERENCE), "--checkpoint", str(checkpoint), "-o", "o.wav"]
+    for device in ("nonsense", "cuda:99"):
+        assert main([*command, "--device", device]) == 2
+        assert f"device {device!r} cannot be used" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_short_references(convert, work):
+    """0.2 s of reference are nine frames: four neighbours fit, twenty do not; 20 ms are no frame."""
+    wav = audio.read(REFERENCE, 16000)[0][16000:19200]
+    audio.write(work / "short.wav", wav, 16000)
+    audio.write(work / "shorter.wav", wav[:320], 16000)
+    assert convert(SOURCE, "--ref", "short.wav", "--vad-trim", "0", "-o", "o.wav")[0] == 0
+    status, line = convert(SOURCE, "--ref", "short.wav", "--vad-trim", "0", "-o", "p.wav", "--topk", "20")
+    assert status == 1 and "k = 20 neighbours of a pool of 10 frames" in line and "reference" in line
+    status, line = convert(SOURCE, "--ref", "shorter.wav", "--vad-trim", "0", "-o", "p.wav")
+    assert status == 1 and "0.020 s of speech, at least 0.025 s are needed: shorter.wav" in line
+    assert not (work / "p.wav").exists()
 
 
 def test_a_missing_checkpoint(work, capsys):

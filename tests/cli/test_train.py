@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -166,13 +167,37 @@ def test_a_split_that_is_not_there(recipe, capsys):
     assert "Traceback" not in (line := last_line(capsys)) and line.startswith("vocolab: error: ")
 
 
+def test_predict_writes_what_it_says(recipe, corpus):
+    assert fit("--trainer.max_steps", "2") == 0
+    split = ["--data.corpus.test", "[dev-clean]", "--data.corpus.val", "[]", "--data.shards", "other"]
+    assert main(["predict", "-c", "runs/tiny/config.yaml", *split]) == 0
+    written = sorted(Path("runs/tiny/predictions").iterdir())
+    assert len(written) == len(list(corpus.rglob("dev-clean/**/*.opus"))) == 2
+    for path in written:
+        (source,) = corpus.rglob(f"dev-clean/**/{path.stem}.opus")
+        assert 0 <= soundfile.info(source).frames - soundfile.info(path).frames < 320
+
+
+def test_early_stopping_is_one_line(recipe):
+    """As the page says it, under the recipe's callbacks."""
+    line = "- {class_path: EarlyStopping, init_args: {monitor: val/mel_l1, patience: 1, min_delta: 1000}}"
+    text = Path("tiny.yaml").read_text()
+    assert "  callbacks: [Timing]" in text
+    Path("tiny.yaml").write_text(text.replace("  callbacks: [Timing]", f"  callbacks:\n  - Timing\n  {line}"))
+    assert fit("--trainer.max_steps", "20") == 0
+    assert saved()["global_step"] == 4  # nothing gains 1000: the second validation is the last
+
+
 def test_wandb_offline_keeps_the_csv(recipe, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    assert fit("--trainer.logger", str(ROOT / "configs/logger/wandb.yaml")) == 0
+    samples = ["--trainer.callbacks+", "{class_path: Samples, init_args: {count: 1}}"]
+    assert fit("--trainer.logger", str(ROOT / "configs/logger/wandb.yaml"), *samples) == 0
     assert steps() == [0, 1, 2, 3]
     (log,) = Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")
+    media = {path.suffix for path in log.parent.rglob("media/**/*") if path.is_file()}
+    assert media == {".wav", ".png"}
     for _ in range(100):  # its own process writes the file, a moment later
         if b"train/loss" in log.read_bytes():
             break

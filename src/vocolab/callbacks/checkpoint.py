@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
 
@@ -20,8 +21,9 @@ class Checkpoint(callbacks.Checkpoint):
     """Write `last.ckpt`, `best.ckpt` and `step=%08d.ckpt` into RUN/checkpoints.
 
     `last.ckpt` is written every `every_n_train_steps` updates, at the end, and when the run is stopped by `max_time`,
-    Ctrl-C or SIGTERM: the signals wait for the update under way, so the file is always a whole step. Lightning's own
-    callback skips the last step once any checkpoint was saved, and knows no fixed names.
+    Ctrl-C or SIGTERM: the signals wait for the update under way, so the file is always a whole step. An error between
+    updates (a validation's, a callback's) saves the last one too; an error within an update leaves the file of the last
+    interval. Lightning's own callback skips the last step once any checkpoint was saved, and knows no fixed names.
     """
 
     def __init__(
@@ -30,32 +32,26 @@ class Checkpoint(callbacks.Checkpoint):
         keep: int = 3,
         monitor: str | None = "val/mel_l1",
         mode: str = "min",
-        dirpath: Path | None = None,
     ):
         """`keep`: how many of the newest `step=…` files stay (0 none, -1 all). `monitor`: what `best.ckpt` is chosen
         by; None: no best.
         """
         super().__init__()
         if every_n_train_steps < 1:
-            raise VocolabError(
+            raise UsageError(
                 f"every_n_train_steps is {every_n_train_steps}", "checkpoint", "give a number of updates above 0"
             )
         if mode not in ("min", "max"):
-            raise VocolabError(f"mode is {mode!r}", "checkpoint", "give min or max")
-        self.every_n_train_steps, self.keep, self.monitor, self.mode, self.dirpath = (
-            every_n_train_steps,
-            keep,
-            monitor,
-            mode,
-            dirpath,
-        )
+            raise UsageError(f"mode is {mode!r}", "checkpoint", "give min or max")
+        self.every_n_train_steps, self.keep, self.monitor, self.mode = every_n_train_steps, keep, monitor, mode
         self.best: float | None = None
         self._saved_step = -1
+        self._whole = True  # no update is under way
         self._signal = 0
         self._handlers: dict[int, Any] = {}
 
     def folder(self, trainer: Trainer) -> Path:
-        return Path(self.dirpath or Path(trainer.default_root_dir) / "checkpoints")
+        return Path(trainer.default_root_dir) / "checkpoints"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -64,7 +60,7 @@ class Checkpoint(callbacks.Checkpoint):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._saved_step = trainer.global_step
+        self._saved_step, self._whole, self._signal = trainer.global_step, True, 0
         if threading.current_thread() is not threading.main_thread():
             return  # a notebook's worker thread cannot install handlers
 
@@ -84,13 +80,15 @@ class Checkpoint(callbacks.Checkpoint):
             signal.signal(signum, handler)
         self._handlers = {}
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._whole = False
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._whole = True
         if trainer.global_step % self.every_n_train_steps == 0 and trainer.global_step != self._saved_step:
-            self._save_last(trainer)
-            if self.keep and trainer.is_global_zero:
-                self._keep_step(trainer)
+            self._save_interval(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor) if self.monitor else None
@@ -100,6 +98,9 @@ class Checkpoint(callbacks.Checkpoint):
         if self.best is None or (score < self.best if self.mode == "min" else score > self.best):
             self.best = score
             self._save(trainer, "best")
+        if self._saved_step == trainer.global_step:
+            # Saved before this validation: without its outcome, a resumed run would not know what to beat.
+            self._save_interval(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:
@@ -109,6 +110,14 @@ class Checkpoint(callbacks.Checkpoint):
         if isinstance(exception, SIGTERMException):
             self.on_train_end(trainer, pl_module)
             exception.code = 128 + (self._signal or signal.SIGTERM)
+        elif self._whole and self._saved_step >= 0 and trainer.world_size == 1:  # other ranks would not come to save
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self.on_train_end(trainer, pl_module)
+
+    def _save_interval(self, trainer: Trainer) -> None:
+        self._save_last(trainer)
+        if self.keep and trainer.is_global_zero and trainer.global_step % self.every_n_train_steps == 0:
+            self._keep_step(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         self._save(trainer, "last")

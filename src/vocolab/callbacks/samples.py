@@ -36,8 +36,8 @@ class Samples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
+            return  # `vocolab validate` leaves the run as training did
         for row in range(min(self.count - self._taken, len(batch.audio))):
             samples = int(batch.audio_lengths[row])
             fake, real = (wav[row, :samples].float().cpu() for wav in (outputs, batch.audio))
@@ -49,9 +49,28 @@ class Samples(Callback):
         folder = Path(trainer.default_root_dir) / "samples" / f"step={step:08d}"
         write(folder / f"{key}.wav", fake, sample_rate, overwrite=True)
         mels = {"original": log_mel(real, sample_rate), "vocoded": log_mel(fake, sample_rate)}
-        figure = mel_figure(mels, folder / f"{key}.png")
+        figure = mel_figure(mels, folder / f"{key}.png", 320 / sample_rate)
         for logger in trainer.loggers:
             _log(logger, key, fake, sample_rate, figure, step)
+
+
+class Predictions(Callback):
+    """Write what `predict` vocodes to FOLDER/KEY.wav, every rank its own utterances."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor,
+        batch: SpeechBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        for key, wav, samples in zip(batch.keys, outputs.float().cpu(), batch.audio_lengths.tolist(), strict=True):
+            write(self.folder / f"{key}.wav", wav[:samples], pl_module.vocoder.sample_rate, overwrite=True)
 
 
 def _log(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:

@@ -6,6 +6,7 @@ Each frame becomes the mean of its nearest frames in the reference, and those be
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vocolab import audio
+    from vocolab.cli.devices import usable_device
     from vocolab.pipelines import KNNVC
 
     references = audio.find(args.ref)
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     vc = KNNVC.from_checkpoint(
         args.checkpoint,
         args.encoder,
-        args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        usable_device(args.device),
         topk=args.topk,
         matching_layer=args.matching_layer,
         synthesis_layer=args.synthesis_layer,
@@ -92,7 +94,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("one voice is needed", "command line", "give either --ref PATH or --voice FILE")
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"--topk is {args.topk}", "command line", "give at least 1")
-    if args.target_duration is not None and not args.target_duration > 0:
+    if args.voice and args.save_voice:
+        raise UsageError("a voice to save needs --ref", "--save-voice", "leave out --voice")
+    if args.target_duration is not None and not 0 < args.target_duration < math.inf:
         raise UsageError(f"--target-duration is {args.target_duration}", "command line", "give seconds above 0")
     if args.vad_trim < 0:
         raise UsageError(f"--vad-trim is {args.vad_trim}", "command line", "give 0 or more")

@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from vocolab.errors import VocolabError
 from vocolab.files import atomic
 
 
@@ -59,8 +60,12 @@ class RunCSV(Logger):
             self._open(row["step"])
         if set(row) - set(self._columns):
             self._rewrite(self._rows(), row)
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
+        try:
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+        except OSError as error:
+            remedy = "free space, then go on with --ckpt_path last"
+            raise VocolabError(f"cannot write ({error.strerror or error})", self.path, remedy) from error
 
     def _open(self, step: int) -> None:
         """Take over what an earlier part of the run wrote before `step`."""

@@ -5,23 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("--checkpoint", metavar="CKPT", type=Path, help="default: RUN/checkpoints/last.ckpt")
     parser.add_argument("--source", metavar="KEY", help="held-out utterance to convert (default: the first)")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, default=100, help="held-out utterances to measure (default: 100)"
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--target", metavar="SPEAKER", help="speaker to convert it to (default: the next one)")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.limit < 1:
+        raise UsageError(f"--limit is {args.limit}", "command line", "give at least 1")
     if not (args.run / "config.yaml").is_file():
         raise VocolabError("no run in the folder (no config.yaml)", args.run, "train one with vocolab fit")
 
+    from vocolab.cli.devices import usable_device
     from vocolab.report import report
 
-    results = report(args.run, args.checkpoint, args.source, args.target)
+    results = report(args.run, args.checkpoint, args.source, args.target, args.limit, usable_device(args.device))
     for name in ("source.wav", "resynthesis.wav", "conversion.wav", "report.png", "report.json"):
         print(args.run / name)
     print("  ".join(f"{key} {value}" for key, value in results.items() if not isinstance(value, dict)))

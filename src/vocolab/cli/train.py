@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from vocolab.callbacks import Predictions
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
 from vocolab.torchfile import read_torch
@@ -48,16 +49,20 @@ def fit(recipe: Recipe) -> None:
     _keep_other_runs(recipe, checkpoint)
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     _check_manual(model, trainer)
+    if checkpoint is None and getattr(model, "initialize_from", None):
+        read_torch(model.initialize_from)
     data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
     _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
 
 
 def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
-    """The metrics of a checkpoint, by default the run's best; `predict` has none."""
+    """The metrics of a checkpoint, by default the run's best; `predict` writes RUN/predictions/KEY.wav instead."""
     checkpoint = _checkpoint(recipe) or _newest(recipe.run_folder)
     recipe.config.trainer.logger = False  # the run's own figures stay as training left them
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     data.prepare()
+    if command == "predict":
+        trainer.callbacks.append(Predictions(recipe.run_folder / "predictions"))
     method = getattr(trainer, command)
     more = {"return_predictions": False} if command == "predict" else {}
     results = _guarded(

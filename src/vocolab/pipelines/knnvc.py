@@ -71,9 +71,9 @@ class KNNVC(nn.Module):
         matching = loaded.meta.get("matching") or {}
         own = encoder if isinstance(encoder, Encoder) else _encoder(loaded.meta.get("encoder"), encoder)
         return cls(
-            loaded.vocoder,
+            loaded.vocoder.fold(),  # norms are for training
             own,
-            topk or matching.get("topk", 4),
+            matching.get("topk", 4) if topk is None else topk,
             matching.get("matching_layer") if matching_layer is None else matching_layer,
             matching.get("synthesis_layer") if synthesis_layer is None else synthesis_layer,
         ).to(device)

@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from vocolab.audio import LogMel
 from vocolab.data.batches import SpeechBatch
-from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.tasks.base import Task
@@ -60,30 +59,16 @@ class VocoderTask(Task):
         self.vocoder = vocoder
         self.discriminator = discriminator
         self.losses = nn.ModuleList([MelLoss()] if losses is None else losses)
-        for loss in self.losses:
-            if (rate := getattr(loss, "sample_rate", vocoder.sample_rate)) != vocoder.sample_rate:
-                what = f"{type(loss).__name__} hears {rate} Hz, the vocoder speaks {vocoder.sample_rate} Hz"
-                raise UsageError(what, "model.losses", "give the loss the vocoder's sample_rate and hop")
         self.optimizer = optimizer
         self.feature_matching, self.adversarial, self.adversarial_from = feature_matching, adversarial, adversarial_from
         self.initialize_from = initialize_from
         self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
-            self._refuse_what_manual_optimization_ignores()
-            if self.initialize_from is not None:
-                from vocolab.checkpoints import load_weights
+        if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
+            from vocolab.checkpoints import load_weights
 
-                load_weights(self, self.initialize_from)
-
-    def _refuse_what_manual_optimization_ignores(self) -> None:
-        if self.trainer.gradient_clip_val:
-            raise UsageError("two optimizers cannot clip", "trainer.gradient_clip_val", "leave it out for a vocoder")
-        if self.trainer.accumulate_grad_batches != 1:
-            raise UsageError(
-                "two optimizers cannot accumulate", "trainer.accumulate_grad_batches", "raise data.batches.size"
-            )
+            load_weights(self, self.initialize_from)
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = [self.optimizer(self.vocoder.parameters())]
@@ -145,21 +130,28 @@ class VocoderTask(Task):
         return {
             "kind": "vocoder",
             "vocoder": describe(self.vocoder),
-            "encoder": describe(getattr(data, "encoder", None)),
+            "encoder": _located(describe(getattr(data, "encoder", None))),
             "matching": _matching(data),
             "sample_rate": self.vocoder.sample_rate,
             "hop": self.vocoder.hop,
         }
 
 
+def _located(encoder: dict | None) -> dict | None:
+    """An encoder's description that finds its weights from any working directory."""
+    checkpoint = (encoder or {}).get("init_args", {}).get("checkpoint")
+    if checkpoint is None or not Path(checkpoint).expanduser().exists():
+        return encoder  # the built-in, or a hub name
+    where = str(Path(checkpoint).expanduser().resolve())
+    return {**encoder, "init_args": {**encoder["init_args"], "checkpoint": where}}
+
+
 def _matching(data: Any) -> dict[str, Any]:
     """How features were matched in training, which is how `convert` matches unless told otherwise."""
-    prematch, layer = getattr(data, "prematch", None), getattr(getattr(data, "encoder", None), "layer", None)
-    return {
-        "topk": getattr(prematch, "topk", 4),
-        "matching_layer": getattr(prematch, "matching_layer", None) or layer,
-        "synthesis_layer": getattr(prematch, "synthesis_layer", None) or layer,
-    }
+    preparation = getattr(data, "preparation", None)
+    matching, synthesis = (None, None) if preparation is None else preparation.layers
+    topk = getattr(getattr(data, "prematch", None), "topk", 4)
+    return {"topk": topk, "matching_layer": matching, "synthesis_layer": synthesis}
 
 
 def _snake(name: str) -> str:
