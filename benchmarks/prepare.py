@@ -77,7 +77,7 @@ def ours(preparation: Preparation, paths: list[Path], pool: np.ndarray) -> list[
     """The stages of a unit as `vocolab prepare` goes through them; pool (N, C) is fp16, as it waits on disk."""
     encoder = preparation.encoder
     speeches = [encode.read(preparation, position, path) for position, path in enumerate(paths)]
-    for batch in encode.batches(speeches, encoder.sample_rate, encode.CPU_BATCH):
+    for batch in encode.batches(speeches, encoder, encode.CPU_BATCH):
         encode.encode_batch(encoder, batch, [LAYER], "cpu")
     query = torch.from_numpy(np.concatenate([speech.feats[0] for speech in speeches]))
     mean = average(pool, Pool(torch.from_numpy(pool)).knn(query, TOPK)).half().numpy()

@@ -20,6 +20,14 @@ from vocolab.metrics import stoi
 from vocolab.pipelines import KNNVC
 from vocolab.recipe import load_recipe
 
+# What the quickstart must reach; rates of errors from above, the others from below.
+LIMITS = {
+    "stoi": 0.85,
+    "resynthesis_cer": 0.05,
+    "conversion_cer": 0.10,
+    "similarity_margin": 0.15,
+    "nearest_voice": 16,
+}
 VOICES = [str(3001 + i) for i in range(10)]
 
 
@@ -91,6 +99,9 @@ def main() -> None:
         ],
         args.json,
     )
+    missed = [n for n, limit in LIMITS.items() if (figures[n] > limit if n.endswith("cer") else figures[n] < limit)]
+    if missed:
+        raise SystemExit("; ".join(f"{name} {figures[name]:.3f}, limit {LIMITS[name]}" for name in missed))
 
 
 if __name__ == "__main__":

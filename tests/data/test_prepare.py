@@ -516,13 +516,75 @@ def test_a_disk_that_refuses_leaves_no_half_shard(tmp_path):
 def test_batches_hold_similar_lengths_and_long_ones_alone():
     lengths = [16000 * s for s in (70, 5, 31, 4, 4, 65, 1)]
     speeches = [encode.Speech(n, np.zeros(0, np.int16), torch.zeros(length)) for n, length in enumerate(lengths)]
-    found = [[len(s.wav) // 16000 for s in batch] for batch in encode.batches(speeches, 16000, 32.0)]
+    found = [[len(s.wav) // 16000 for s in batch] for batch in encode.batches(speeches, Mel(), 32.0)]
     assert found == [[70], [65], [31], [5, 4, 4, 1]]
 
 
-def test_long_utterances_are_encoded_piece_by_piece(tmp_path, monkeypatch):
+def test_long_utterances_are_encoded_as_conversion_does(tmp_path, monkeypatch):
+    """Piece by piece beyond what the encoder hears at once."""
     tone(tmp_path / "in/s/a.wav", seconds=3)
-    whole = samples(mel(tmp_path / "in", tmp_path / "whole", encoder=Whisper()), "train")["s-a"]["feats.npy"]
-    monkeypatch.setattr(encode, "LONG", 1.0)
+    monkeypatch.setattr(Whisper, "chunk_seconds", 1.0)
     pieces = samples(mel(tmp_path / "in", tmp_path / "pieces", encoder=Whisper()), "train")["s-a"]["feats.npy"]
-    np.testing.assert_allclose(pieces.astype(np.float32), whole.astype(np.float32), atol=2e-2)
+    encoder = Whisper().load()
+    with torch.inference_mode():
+        (expected,) = encoder.encode_long(audio.read(tmp_path / "in/s/a.wav", 16000)[0])
+    np.testing.assert_allclose(pieces.astype(np.float32), expected.numpy()[: len(pieces)], atol=2e-2)
+    whole = samples(mel(tmp_path / "in", tmp_path / "whole"), "train")["s-a"]["feats.npy"]
+    assert len(pieces) == len(whole) == 150
+
+
+def test_a_corpus_that_goes_away_is_no_skipped_file(tmp_path):
+    """Shards without the files of a lost mount would look finished."""
+    for name in ("a", "b"):
+        tone(tmp_path / f"in/s/{name}.wav")
+    preparation = Preparation(Folder(tmp_path / "in", val=0.0), Mel())
+    assert isinstance(encode.read(preparation, 0, tmp_path / "in/s/a.wav"), encode.Speech)
+    with pytest.raises(VocolabError, match="file is gone.*run again to go on"):
+        encode.read(preparation, 0, tmp_path / "in/s/gone.wav")
+
+
+def test_features_that_are_no_numbers_are_left_out(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        tone(tmp_path / f"in/s/{name}.wav", seconds=1.0 if name == "b" else 0.5)
+    layers = Mel.layers
+
+    def overflowing(self, wav, lengths=None, layers_=None):
+        found = layers(self, wav, lengths, layers_)
+        return [feats.masked_fill((lengths > 12000)[:, None, None], torch.inf) for feats in found]
+
+    monkeypatch.setattr(Mel, "layers", overflowing)
+    shards = prepare(Preparation(Folder(tmp_path / "in", val=0.0), Mel()), tmp_path / "out", workers=1)
+    assert manifest(shards)["skipped"] == [{"path": "s/b.wav", "reason": "features are not finite"}]
+    assert set(samples(shards, "train")) == {"s-a", "s-c"}
+
+
+def test_a_split_that_loses_all_its_files_is_an_error(tmp_path):
+    tone(tmp_path / "in/s/good.wav")
+    (tmp_path / "in/s/bad.wav").write_bytes((tmp_path / "in/s/good.wav").read_bytes()[:600])
+    preparation = Preparation(Folder(tmp_path / "in", val=["s/good.wav"]), Mel())
+    with pytest.raises(VocolabError, match="none of .* can be used"):
+        prepare(preparation, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_two_preparations_of_one_folder_take_turns(tmp_path, monkeypatch):
+    """Two runs on the same data started together: the second waits, and finds the shards made."""
+    tone(tmp_path / "in/s/a.wav")
+    encoded, go_on = [], threading.Event()
+    encode_batch = encode.encode_batch
+
+    def slow(*args):
+        encoded.append(1)
+        go_on.wait(30)
+        return encode_batch(*args)
+
+    monkeypatch.setattr(encode, "encode_batch", slow)
+    preparation = Preparation(Folder(tmp_path / "in", val=0.0), Mel())
+    runs = [threading.Thread(target=prepare, args=(preparation, tmp_path / "out", 1)) for _ in range(2)]
+    for thread in runs:
+        thread.start()
+    time.sleep(0.5)
+    go_on.set()
+    for thread in runs:
+        thread.join(60)
+    assert len(encoded) == 1 and set(samples(tmp_path / "out", "train")) == {"s-a"}

@@ -21,7 +21,6 @@ from vocolab.errors import VocolabError
 
 STAGE = "encoded"
 CPU_BATCH, GPU_BATCH = 32.0, 120.0  # seconds of padded audio that the encoder sees at once
-LONG = 60.0  # seconds; a longer utterance is encoded alone, piece by piece
 
 
 @dataclass
@@ -34,6 +33,10 @@ class Speech:
     frames: int = 0
     feats: list[np.ndarray] = field(default_factory=list)  # fp16 (frames, C) of the matching and the stored layer
 
+    def finite(self) -> bool:
+        """Whether all features are numbers: one that is none would be everybody's nearest neighbour."""
+        return all(bool(np.isfinite(feats).all()) for feats in self.feats)
+
 
 def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
     """Encode the units of these numbers and leave them on disk; yield each number when it is done."""
@@ -45,13 +48,12 @@ def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int
             read = [future.result() for future in futures]
             speeches = [s for s in read if isinstance(s, Speech)]
             if encoder is not None:
-                for batch in batches(speeches, encoder.sample_rate, CPU_BATCH if device == "cpu" else GPU_BATCH):
+                for batch in batches(speeches, encoder, CPU_BATCH if device == "cpu" else GPU_BATCH):
                     encode_batch(encoder, batch, _layers(preparation), device)
-            skipped = [
-                {"path": scan.items[position].utterance.source, "reason": reason}
-                for position, reason in zip(unit.items, read, strict=True)
-                if isinstance(reason, str)
-            ]
+            reasons = {p: reason for p, reason in zip(unit.items, read, strict=True) if isinstance(reason, str)}
+            reasons |= {s.position: "features are not finite" for s in speeches if not s.finite()}
+            speeches = [s for s in speeches if s.position not in reasons]
+            skipped = [{"path": scan.items[p].utterance.source, "reason": reasons[p]} for p in sorted(reasons)]
             _save(preparation, work, unit, speeches, skipped)
             yield unit.number
 
@@ -77,6 +79,8 @@ def _read_ahead(
 
 def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
     """One utterance, or the reason why it is of no use. Audio beyond the last whole frame is cut off."""
+    if not path.exists():  # it did when the corpus was looked over: not a bad file, but a corpus that is gone
+        raise VocolabError("file is gone", path, "bring the corpus back and run again to go on")
     try:
         original, rate = audio.read(path)
     except VocolabError as error:
@@ -100,12 +104,13 @@ def to_int16(wav: Tensor) -> np.ndarray:
     return (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
-def batches(speeches: list[Speech], sample_rate: int, seconds: float) -> Iterator[list[Speech]]:
-    """Group by length, longest first, up to `seconds` with their padding; those longer than `LONG` alone."""
+def batches(speeches: list[Speech], encoder: Encoder, seconds: float) -> Iterator[list[Speech]]:
+    """Group by length, longest first, up to `seconds` with their padding; those that the encoder cuts alone."""
+    sample_rate, uncut = encoder.sample_rate, encoder.chunk_seconds
     batch: list[Speech] = []
     for speech in sorted(speeches, key=lambda s: (-len(s.wav), s.position)):
         longest = len(batch[0].wav) if batch else 0
-        if batch and (longest > LONG * sample_rate or (len(batch) + 1) * longest > seconds * sample_rate):
+        if batch and (longest > uncut * sample_rate or (len(batch) + 1) * longest > seconds * sample_rate):
             yield batch
             batch = []
         batch.append(speech)
@@ -118,7 +123,7 @@ def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None
     """Fill in the features, frame i standing for samples [hop·i, hop·(i+1))."""
     lengths = torch.tensor([len(s.wav) + encoder.alignment_padding(len(s.wav)) for s in batch])
     wav = torch.stack([F.pad(s.wav, (0, int(lengths.max()) - len(s.wav))) for s in batch])  # (B, T)
-    if len(batch[0].wav) > LONG * encoder.sample_rate:
+    if len(batch[0].wav) > encoder.chunk_seconds * encoder.sample_rate:  # as `get_features` cuts it
         outputs = [out[None] for out in encoder.encode_long(wav[0].to(device), layers)]
     else:
         outputs = encoder.layers(wav.to(device), lengths.to(device), layers)

@@ -13,6 +13,7 @@ from vocolab.errors import VocolabError
 from vocolab.files import atomic
 
 NAME = "manifest.json"
+REMEDY = "remove the folder and run vocolab prepare, or copy it again"  # for shards that are not whole
 
 
 def read_manifest(shards: Path) -> dict[str, Any]:
@@ -46,12 +47,11 @@ def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, 
         check_spec(manifest["spec"], spec, shards)
     for entry in manifest["shards"]:
         path = shards / entry["name"]
-        remedy = "remove the folder and run vocolab prepare, or copy it again"
         if not path.is_file():
-            raise VocolabError("shard is missing", path, remedy)
+            raise VocolabError("shard is missing", path, REMEDY)
         if path.stat().st_size != entry["bytes"]:
             size = path.stat().st_size
-            raise VocolabError(f"truncated shard ({size:,} of {entry['bytes']:,} bytes)", path, remedy)
+            raise VocolabError(f"truncated shard ({size:,} of {entry['bytes']:,} bytes)", path, REMEDY)
     return manifest
 
 

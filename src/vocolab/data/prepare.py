@@ -53,21 +53,12 @@ def prepare(
         if rank == 0:
             work.remove()  # in case a run was killed in its last moment
         return shards
-    run = _Run(preparation, spec, work, world, Display(progress and rank == 0), patience)
-    try:
-        found = run.start()
-        with Crew(preparation, work, devices(preparation.device, workers)[: len(found.units)]) as crew:
-            run.stage(encode.STAGE, found, crew)
-            _check_any_left(work, found)
-            if preparation.prematch is not None:
-                run.stage(prematch.STAGE, found, crew)
-            run.stage(pack.STAGE, found, crew)
-        if rank == 0:
-            _finish(preparation, work, found, spec)
-        run.wait(lambda: False, "the manifest")
-    except FileNotFoundError:
-        if rank == 0 or not run.ended():  # else the first rank was through, and has tidied up
-            raise
+    display = Display(progress and rank == 0)
+    run = _Run(preparation, spec, work, world, display, patience)
+    with work.alone(lambda: display.say("another preparation is at work here: waiting for it")):
+        if not run.ended():  # by another run, while this one waited
+            run.all_stages(workers)
+    check_shards(shards, spec)
     return shards
 
 
@@ -89,6 +80,26 @@ class _Run:
         """Until the others are as far; the first rank may be through with everything before this one looks."""
         await_others(self.work, lambda: ready() or self.ended(), what, self.patience)
 
+    def all_stages(self, workers: int | None) -> None:
+        """Everything from the list of files to the manifest."""
+        try:
+            found = self.start()
+            with Crew(
+                self.preparation, self.work, devices(self.preparation.device, workers)[: len(found.units)]
+            ) as crew:
+                self.stage(encode.STAGE, found, crew)
+                _check_any_left(self.work, found)
+                if self.preparation.prematch is not None:
+                    self.stage(prematch.STAGE, found, crew)
+                self.stage(pack.STAGE, found, crew)
+            if self.work.rank == 0:
+                _finish(self.preparation, self.work, found, self.spec)
+            self.wait(lambda: False, "the manifest")
+        except FileNotFoundError as error:
+            if not self.ended():  # else the first rank was through, and has tidied up
+                remedy = "see the first rank's message, or run again"
+                raise VocolabError("the work was removed meanwhile", self.work.root, remedy) from error
+
     def start(self) -> scan.Scan:
         """List the work: the first rank looks over the corpus, the others wait for its list."""
         self.work.clean(self.world)
@@ -98,10 +109,14 @@ class _Run:
                 listed = scan.scan(self.preparation)
             scan.save(self.work, listed | {"spec": self.spec})
         self.wait(lambda: self.work.finished("scan", "all"), "the list of files")
-        check_spec(self.work.read("scan", "all")["spec"], self.spec, self.work.shards)
+        begun = self.work.read("scan", "all")["spec"]
+        check_spec(begun, self.spec, self.work.shards)
+        old, new = (spec["corpus"]["init_args"].get("root") for spec in (begun, self.spec))
+        if old != new:  # the list of files holds paths
+            remedy = "give that --data.corpus.root again, or remove the folder"
+            raise VocolabError(f"unfinished shards of the corpus in {old}", self.work.shards, remedy)
         found = scan.load(self.work)
-        if self.work.rank == 0:
-            self.check_space(found)
+        self.check_space(found)  # every rank: the others must not fill the disk that the first has refused
         return found
 
     def check_space(self, found: scan.Scan) -> None:
@@ -150,15 +165,18 @@ def _size(size: float) -> str:
 
 
 def _check_any_left(work: Work, found: scan.Scan) -> None:
+    """Raise `VocolabError` where a split has lost all its files: shards without it would look finished."""
     done = [work.read(encode.STAGE, unit.number) for unit in found.units]
-    if any(unit["kept"] for unit in done):
+    left = {found.items[kept[0]].split for unit in done for kept in unit["kept"]}
+    lost = [item.split for item in found.items if item.split not in left]
+    if not lost:
         return
     first = next(skipped for unit in done for skipped in unit["skipped"])
     if work.rank == 0:
         work.remove()  # the files may be mended before the next run
-    count = len(found.items) + len(found.skipped)
+    files = f"{len(found.items) + len(found.skipped)} files" if not left else f"{len(lost)} files of split {lost[0]!r}"
     where = f"{first['path']} ({first['reason']})"
-    raise VocolabError(f"none of {count} files can be used", where, "check --data.corpus")
+    raise VocolabError(f"none of {files} can be used", where, "check --data.corpus")
 
 
 def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:

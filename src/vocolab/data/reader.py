@@ -14,6 +14,7 @@ import torch
 
 from vocolab.data.batches import SpeechBatch
 from vocolab.data.index import Index
+from vocolab.data.manifest import REMEDY
 from vocolab.data.plan import Items
 from vocolab.errors import VocolabError
 
@@ -101,11 +102,9 @@ class ShardReader:
         try:
             size = path.stat().st_size
         except OSError as error:
-            raise VocolabError("shard is missing", path, "run vocolab prepare again") from error
+            raise VocolabError("shard is missing", path, REMEDY) from error
         if size != expected:
-            raise VocolabError(
-                f"damaged shard ({size} bytes, expected {expected})", path, "remove it and run vocolab prepare again"
-            )
+            raise VocolabError(f"damaged shard ({size} bytes, expected {expected})", path, REMEDY)
         return path
 
 

@@ -70,9 +70,12 @@ def scan(preparation: Preparation) -> dict[str, Any]:
                 skipped.append({"path": u.source, "reason": seconds})
             else:
                 items.append([split, seconds, dataclasses.asdict(u) | {"path": str(Path(u.path).absolute())}])
-    if not items:
+    kept = {split for split, _, _ in items}
+    lost = [split for split, _ in found if split not in kept]
+    if lost or not items:  # shards without a split would look finished
         first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
-        raise VocolabError(f"none of {len(found)} files can be used", first, "check --data.corpus")
+        files = f"{len(lost)} files of split {lost[0]!r}" if kept else f"{len(found)} files"
+        raise VocolabError(f"none of {files} can be used", first, "check --data.corpus")
     return {"items": items, "skipped": skipped, "units": list(_units(items, preparation))}
 
 

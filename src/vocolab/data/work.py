@@ -8,10 +8,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vocolab.errors import VocolabError
 
@@ -64,13 +66,34 @@ class Work:
         """The `item.json` of a finished item."""
         return json.loads((self.item(stage, name) / "item.json").read_text(encoding="utf-8"))
 
-    def clean(self, world: int) -> None:
-        """Remove what a killed run of this rank left unfinished; rank 0 also what ranks left that are no more."""
+    @contextlib.contextmanager
+    def alone(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the folder against other preparations of the same rank on this machine; call `waiting` if one is at it.
+
+        The lock goes with the process, however it ends.
+        """
         try:
             self.shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             remedy = "choose another --data.shards"
             raise VocolabError(f"cannot write ({error.strerror})", self.shards, remedy) from error
+        lock = FileLock(self.shards / f".rank{self.rank}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        except (OSError, NotImplementedError):  # a file system without locks: nobody is waited for
+            pass
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # who waits for it finds the manifest
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+    def clean(self, world: int) -> None:
+        """Remove what a killed run of this rank left unfinished; rank 0 also what ranks left that are no more."""
         folder = self.root / "tmp"
         gone = [f for f in folder.glob("rank*") if int(f.name[4:]) >= world] if self.rank == 0 else []
         for stale in [folder / f"rank{self.rank}", *gone]:

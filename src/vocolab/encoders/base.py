@@ -77,8 +77,11 @@ class Encoder(nn.Module, ABC):
         their values are near, not equal.
         """
         pieces: list[list[Tensor]] = []
-        for start, first, last, stop in self._pieces(self.frames(wav.shape[-1])):
-            samples = wav[start * self.hop : (stop - 1) * self.hop + self._frame_samples()]
+        frames = self.frames(wav.shape[-1])
+        for start, first, last, stop in self._pieces(frames):
+            # The last piece keeps its tail, as the whole does: windows of the last frames reach into it.
+            end = None if stop == frames else (stop - 1) * self.hop + self._frame_samples()
+            samples = wav[start * self.hop : end]
             pieces.append(
                 [feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)]
             )

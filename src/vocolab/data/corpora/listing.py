@@ -83,7 +83,8 @@ def held_out(utterances: Sequence[Utterance], patterns: Sequence[str], option: s
     chosen: set[str] = set()
     for pattern in patterns:
         names = ((u, (u.key, u.source, PurePosixPath(u.source).stem)) for u in utterances)
-        matches = {u.source for u, own in names if any(fnmatch.fnmatchcase(name, pattern) for name in own)}
+        # A name as it stands comes first: brackets in it are letters, not a pattern.
+        matches = {u.source for u, own in names if pattern in own or any(fnmatch.fnmatchcase(n, pattern) for n in own)}
         if not matches:
             raise UsageError(f"{option}: no utterance matches {pattern!r}", "", "name a key or path, * for any letters")
         chosen |= matches
