@@ -19,7 +19,7 @@ from vocolab.data.crew import Crew, devices, share_of_ranks
 from vocolab.data.index import Index
 from vocolab.data.manifest import NAME, check_shards, versions, write_manifest
 from vocolab.data.progress import Display, await_others, beating
-from vocolab.data.spec import FORMAT, Prematch, Preparation, check_spec, spec_hash
+from vocolab.data.spec import FORMAT, Prematch, Preparation, check_spec, default_folder, spec_hash
 from vocolab.data.work import Work
 from vocolab.errors import UsageError, VocolabError
 
@@ -45,7 +45,7 @@ def prepare(
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers", "", "give 1 or more")
     spec = preparation.spec()
-    shards = Path(shards) if shards is not None else Path("shards") / spec_hash(spec)[:12]
+    shards = Path(shards) if shards is not None else default_folder(spec)
     rank, world = share_of_ranks(rank, world)
     work = Work(shards, rank)
     if (shards / NAME).exists():
@@ -165,18 +165,16 @@ def _size(size: float) -> str:
 
 
 def _check_any_left(work: Work, found: scan.Scan) -> None:
-    """Raise `VocolabError` where a split has lost all its files: shards without it would look finished."""
+    """Raise `VocolabError` where a split has lost all its files."""
     done = [work.read(encode.STAGE, unit.number) for unit in found.units]
     left = {found.items[kept[0]].split for unit in done for kept in unit["kept"]}
     lost = [item.split for item in found.items if item.split not in left]
     if not lost:
         return
-    first = next(skipped for unit in done for skipped in unit["skipped"])
     if work.rank == 0:
         work.remove()  # the files may be mended before the next run
-    files = f"{len(found.items) + len(found.skipped)} files" if not left else f"{len(lost)} files of split {lost[0]!r}"
-    where = f"{first['path']} ({first['reason']})"
-    raise VocolabError(f"none of {files} can be used", where, "check --data.corpus")
+    skipped = [entry for unit in done for entry in unit["skipped"]]
+    raise scan.nothing_left(len(found.items) + len(found.skipped), lost if left else [], skipped)
 
 
 def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +72,18 @@ def scan(preparation: Preparation) -> dict[str, Any]:
                 items.append([split, seconds, dataclasses.asdict(u) | {"path": str(Path(u.path).absolute())}])
     kept = {split for split, _, _ in items}
     lost = [split for split, _ in found if split not in kept]
-    if lost or not items:  # shards without a split would look finished
-        first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
-        files = f"{len(lost)} files of split {lost[0]!r}" if kept else f"{len(found)} files"
-        raise VocolabError(f"none of {files} can be used", first, "check --data.corpus")
+    if lost or not items:
+        raise nothing_left(len(found), lost if kept else [], skipped)
     return {"items": items, "skipped": skipped, "units": list(_units(items, preparation))}
+
+
+def nothing_left(files: int, lost: Sequence[str], skipped: Sequence[dict[str, str]]) -> VocolabError:
+    """What to raise where a split has `lost` all its files, or, with none named, the corpus all of its `files`: shards
+    without a split would look finished.
+    """
+    which = f"{len(lost)} files of split {lost[0]!r}" if lost else f"{files} files"
+    first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
+    return VocolabError(f"none of {which} can be used", first, "check --data.corpus")
 
 
 def save(work: Work, found: dict[str, Any]) -> None:

@@ -107,7 +107,12 @@ class Preparation:
 
     def default_folder(self) -> Path:
         """Where the shards go unless told otherwise: a folder named by what is in them."""
-        return Path("shards") / self.spec_hash[:12]
+        return default_folder(self.spec())
+
+
+def default_folder(spec: dict[str, Any]) -> Path:
+    """The folder named by what the shards hold."""
+    return Path("shards") / spec_hash(spec)[:12]
 
 
 def spec_hash(spec: dict[str, Any]) -> str:
