@@ -22,11 +22,16 @@ class SpeechBatch:
     the types below, and the data module applies it on the device.
     """
 
-    audio: Tensor  # (B, T) float32 in [-1, 1); T = L * hop
-    audio_lengths: Tensor  # (B,) samples
+    audio: Tensor | None = None  # (B, T) float32 in [-1, 1); T = L * hop
+    audio_lengths: Tensor | None = None  # (B,) samples
     feats: Tensor | None = None  # (B, L, C) float32
     codes: Tensor | None = None  # (B, K, L) int64
     lengths: Tensor | None = None  # (B,) frames
+    text: Tensor | None = None  # (B, N) int64 symbol ids, `<s>` and `</s>` included
+    text_lengths: Tensor | None = None  # (B,)
+    language: Tensor | None = None  # (B,) int64
+    prompts: Tensor | None = None  # (B, K, P) int64 codes of the same speaker
+    prompt_lengths: Tensor | None = None  # (B,) frames
     rows: Tensor | None = None  # (B,) rows of the split's index
     starts: Tensor | None = None  # (B,) first frame within the utterance
     keys: list[str] = field(default_factory=list)  # of whole utterances; crops go without
@@ -36,9 +41,10 @@ class SpeechBatch:
         """The batch in the types to compute with; unchanged where it is in them."""
         return dataclasses.replace(
             self,
-            audio=self.audio.float() / 32768 if self.audio.dtype == torch.int16 else self.audio,
+            audio=_float_audio(self.audio),
             feats=None if self.feats is None else self.feats.float(),
             codes=None if self.codes is None else self.codes.long(),
+            prompts=None if self.prompts is None else self.prompts.long(),
         )
 
     def pin_memory(self) -> SpeechBatch:
@@ -84,6 +90,10 @@ class Utterances(Batches):
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:
         return Cover(LengthPlan(index.rows["frames"], self.size), ranks)
+
+
+def _float_audio(audio: Tensor | None) -> Tensor | None:
+    return audio.float() / 32768 if audio is not None and audio.dtype == torch.int16 else audio
 
 
 def _positive(name: str, value: int) -> int:

@@ -1,0 +1,5 @@
+"""Codecs: waveform (B, T) <-> codes (B, K, L)."""
+
+from vocolab.codecs.base import Codec
+
+__all__ = ["Codec"]

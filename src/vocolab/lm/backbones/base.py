@@ -1,0 +1,63 @@
+"""What every backbone is: a sequence of vectors in, a sequence of vectors out; masks, padding and caches stay behind
+it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+class State(ABC):
+    """What a backbone remembers of the positions it has seen, a row for each sequence of the batch."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> State:
+        """The state of `rows` (R,), in that order; a row may be taken twice (beams) or left out (finished ones)."""
+
+    @abstractmethod
+    def truncate(self, n: int) -> State:
+        """The state as it was `n` positions ago, for rejected drafts.
+
+        Raises `VocolabError` where that is no longer known (`n` larger than the last `extend` of a recurrent state).
+        """
+
+
+@dataclass
+class Output:
+    """What a backbone makes of a batch."""
+
+    hidden: Tensor  # (B, L, D); what stands beyond a row's length is unspecified
+    aux_loss: Tensor | None = None  # scalar that balances a mixture's experts, None where there is none
+    state: State | None = None  # of `extend`
+
+
+class Backbone(nn.Module, ABC):
+    """(B, L, dim) -> (B, L, dim)."""
+
+    dim: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
+        """Hidden states of whole sequences x (B, L, D), right-padded; lengths (B,).
+
+        Row b equals what its first lengths[b] positions give alone. `causal`: no position sees a later one, else each
+        sees all. `level` (B,) int64: the codebook level, for backbones that are conditioned on it (AdaLN); the others
+        ignore it.
+        """
+
+    @abstractmethod
+    def extend(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Output:
+        """The hidden states of n new positions a row, x (B, n, D), after those in `state`; causal.
+
+        `state` None begins. `lengths` (B,): how many of the n are real (right-padded), default all. The state given is
+        used up: go on with `Output.state`. Equal to `forward(..., causal=True)` over all positions so far.
+        """
+
+
+def padding_mask(lengths: Tensor, length: int) -> Tensor:
+    """(B, length) bool, True where a position is real."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]

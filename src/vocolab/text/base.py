@@ -1,0 +1,17 @@
+"""What every reading of text into symbols is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class Text(ABC):
+    """Text -> symbols, such as phonemes or characters. Plain strings: ids are the business of the symbol map."""
+
+    @abstractmethod
+    def symbols(self, text: str, language: str = "") -> list[str]:
+        """The symbols of a text, words parted by one `" "`, without begin and end marks. `language` as in the corpus
+        (`en`, `en-us`; empty: the default).
+
+        Raises `VocolabError` for a language it does not know, naming near ones, and for a text without any symbol.
+        """
