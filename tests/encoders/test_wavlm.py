@@ -15,7 +15,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch.nn.utils.rnn import pad_sequence
 
 from tests.encoders.conftest import tiny_wavlm
-from vocolab.encoders import WavLM, weights
+from vocolab import weights
+from vocolab.encoders import WavLM
 from vocolab.encoders.wavlm_blocks import WavLMShape
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe

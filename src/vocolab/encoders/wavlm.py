@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vocolab.encoders import weights
+from vocolab import weights
 from vocolab.encoders.base import Encoder
 from vocolab.encoders.wavlm_blocks import PositionalConvolution, WavLMNetwork, WavLMShape
 from vocolab.errors import VocolabError

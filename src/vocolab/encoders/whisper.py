@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab import weights
 from vocolab.audio import mel_filterbank, reflect_pad
-from vocolab.encoders import weights
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
 

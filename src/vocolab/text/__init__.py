@@ -1,6 +1,7 @@
 """Text: strings -> symbols -> ids."""
 
 from vocolab.text.base import Text
+from vocolab.text.characters import Characters
 from vocolab.text.symbols import SymbolMap
 
-__all__ = ["SymbolMap", "Text"]
+__all__ = ["Characters", "SymbolMap", "Text"]

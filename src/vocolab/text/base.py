@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 
 class Text(ABC):
@@ -15,3 +16,7 @@ class Text(ABC):
 
         Raises `VocolabError` for a language it does not know, naming near ones, and for a text without any symbol.
         """
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the symbols beyond the constructor arguments, such as the version of a phonemiser."""
+        return {}

@@ -1,4 +1,4 @@
-"""Where an encoder's weights lie and how they are read: safetensors, or PyTorch files without code in them."""
+"""Where a part's weights lie and how they are read: safetensors, or PyTorch files without code in them."""
 
 from __future__ import annotations
 
