@@ -39,19 +39,21 @@ def info(path: str | Path) -> AudioInfo:
         return AudioInfo(file.samplerate, file.frames, file.channels)
 
 
-def read(path: str | Path, sample_rate: int | None = None) -> tuple[Tensor, int]:
+def read(path: str | Path, sample_rate: int | None = None, seconds: float | None = None) -> tuple[Tensor, int]:
     """Read a sound file as mono float32 (T,) and its rate in Hz, resampled to `sample_rate` where one is given.
 
-    Channels are averaged. Raises `VocolabError` where the file is missing, not sound, cut short, empty or not finite.
+    `seconds`: read no more than the first so many. Channels are averaged. Raises `VocolabError` where the file is
+    missing, not sound, cut short, empty or not finite.
     """
     path = Path(path)
     with _open(path) as file:
-        promised, rate, kind = file.frames, file.samplerate, file.format
+        rate, kind = file.samplerate, file.format
+        promised = file.frames if seconds is None else min(file.frames, round(seconds * rate))
         try:
-            samples = file.read(dtype="float32", always_2d=True)  # (T, channels)
+            samples = file.read(-1 if seconds is None else promised, dtype="float32", always_2d=True)  # (T, channels)
         except soundfile.LibsndfileError as error:
             raise VocolabError(f"sound file damaged or cut short ({error})", path, "replace the file") from error
-        cut = _promised_by_header(file) > promised
+        cut = _promised_by_header(file) > file.frames
     # An MP3 header only estimates its length; every other format states it.
     if cut or (len(samples) < promised and not kind.startswith("MP")):
         raise VocolabError(f"sound file cut short ({len(samples)} samples left)", path, "replace the file")
