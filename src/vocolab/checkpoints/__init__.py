@@ -1,0 +1,20 @@
+"""Model files: this project's, and the official layouts of HiFi-GAN and kNN-VC."""
+
+from vocolab.checkpoints.content import fill, read_checkpoint, section
+from vocolab.checkpoints.lm import LMCheckpoint, load_lm
+from vocolab.checkpoints.official import export_hifigan, load_discriminator, official_names
+from vocolab.checkpoints.vocoder import VocoderCheckpoint, load_vocoder, load_weights
+
+__all__ = [
+    "LMCheckpoint",
+    "VocoderCheckpoint",
+    "export_hifigan",
+    "fill",
+    "load_discriminator",
+    "load_lm",
+    "load_vocoder",
+    "load_weights",
+    "official_names",
+    "read_checkpoint",
+    "section",
+]

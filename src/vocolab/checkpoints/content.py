@@ -1,0 +1,80 @@
+"""What a model file holds: weights by name, and the card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from vocolab.errors import VocolabError
+from vocolab.torchfile import read_torch
+
+FORMAT = 1  # of the card
+CARD = "vocolab"  # its key in a checkpoint, and in a safetensors file's metadata
+
+State = Mapping[str, Tensor]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a model file: of `torch.save`, or of a safetensors export as `{"state_dict", "vocolab"}`.
+
+    Tensors are mapped from the disk. Raises `VocolabError` where there is no such file, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        remedy = f"a folder of DeepSpeed becomes a file by vocolab export {path} --format safetensors -o OUT"
+        raise VocolabError("a folder, not a checkpoint", path, remedy)
+    return _read_safetensors(path) if _is_safetensors(path) else read_torch(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins with the length of a JSON header and the header."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and not start.startswith(b"PK")
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            card = (file.metadata() or {}).get(CARD)
+            state = {name: file.get_tensor(name) for name in file.keys()}
+        return {"state_dict": state} | ({} if card is None else {CARD: json.loads(card)})
+    except (OSError, ValueError, SafetensorError) as error:
+        raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
+
+
+def check_format(card: dict[str, Any], where: object) -> dict[str, Any]:
+    """`card` unchanged. Raises `VocolabError` where it is of another format."""
+    if card.get("format") != FORMAT:
+        raise VocolabError(f"checkpoint format {card.get('format')}, expected {FORMAT}", where, "update vocolab")
+    return card
+
+
+def fill(module: nn.Module, state: State, where: object) -> None:
+    """Copy `state` into `module`; `VocolabError` where names or shapes differ, naming the first."""
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in own]
+    remedy = "the file is of another architecture, or the sizes differ"
+    if missing or extra:
+        first = f"no {missing[0]}" if missing else f"unknown {extra[0]}"
+        raise VocolabError(
+            f"{len(missing)} tensors missing, {len(extra)} unknown in {type(module).__name__} ({first})", where, remedy
+        )
+    for key, value in own.items():
+        if state[key].shape != value.shape:
+            shapes = f"{tuple(state[key].shape)}, expected {tuple(value.shape)}"
+            raise VocolabError(f"{key} is {shapes}", where, remedy)
+    module.load_state_dict(dict(state))
+
+
+def section(state: State, prefix: str) -> dict[str, Tensor]:
+    """The entries under `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

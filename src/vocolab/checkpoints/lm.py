@@ -1,0 +1,77 @@
+"""Language models of codes in checkpoints of this project, with the codec whose codes they speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vocolab.checkpoints.content import CARD, State, check_format, fill, read_checkpoint, section
+from vocolab.codecs import Codec
+from vocolab.errors import UsageError, VocolabError
+from vocolab.lm import LanguageModel
+from vocolab.parts import build
+from vocolab.vocoders import Vocoder
+
+
+@dataclass
+class LMCheckpoint:
+    """A language model, its codec, and what their file says about them: the content of the `vocolab` key."""
+
+    lm: LanguageModel
+    codec: Codec
+    meta: dict[str, Any]
+
+
+def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
+    """The language model in a checkpoint or export of this project, in eval mode, with its codec ready.
+
+    `codec`: where to read the codec's weights, instead of where the checkpoint says. Raises `VocolabError` where `path`
+    holds no language model, the codec's weights are missing, or they are not those it was trained with.
+    """
+    content = read_checkpoint(path)
+    if CARD not in content or content[CARD].get("kind") != "lm":
+        vocoder = "generator" in content or content.get(CARD, {}).get("kind") == "vocoder"
+        what = "holds a vocoder, no language model" if vocoder else "holds no language model"
+        also = "vocolab convert speaks with this one; " if vocoder else ""
+        raise VocolabError(what, path, f"{also}give a checkpoint of a language model's training")
+    meta, state = check_format(content[CARD], path), content.get("state_dict", {})
+    lm = build(meta["lm"], LanguageModel)
+    fill(lm, section(state, "lm."), path)
+    return LMCheckpoint(lm.eval(), _codec(meta, section(state, "codec."), path, codec), dict(meta))
+
+
+def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | None) -> Codec:
+    """The codec that the card describes, with the weights that the checkpoint holds, or else those it names."""
+    described = meta["codec"]
+    if given is not None:
+        if "checkpoint" not in described["init_args"]:
+            raise UsageError("the checkpoint holds its codec", "--codec", "leave it out")
+        described = {**described, "init_args": {**described["init_args"], "checkpoint": str(given)}}
+    codec = build(described, Codec)
+    if meta.get("vocoder") is not None:
+        codec.receive(build(meta["vocoder"], Vocoder))
+    if state:
+        fill(codec, state, path)
+    try:
+        codec.load()
+    except VocolabError as error:
+        if given is None and "checkpoint" in described["init_args"]:
+            raise VocolabError(
+                error.what, error.where, "say with --codec PATH where the codec's weights lie"
+            ) from error
+        raise
+    _check_fingerprint(codec, {k: v for k, v in described.items() if k not in ("class_path", "init_args")}, path, given)
+    return codec.eval()
+
+
+def _check_fingerprint(codec: Codec, expected: dict[str, Any], path: str | Path, given: str | Path | None) -> None:
+    found = codec.fingerprint()
+    differing = [key for key, value in expected.items() if key in found and found[key] != value]
+    if differing:
+        key = differing[0]
+        raise VocolabError(
+            f"another codec ({key} {str(found[key])[:12]}) than the model was trained with ({str(expected[key])[:12]})",
+            path if given is None else given,
+            "its codes would mean other sounds: give the codec of the training with --codec PATH",
+        )
