@@ -1,0 +1,239 @@
+"""EnCodec (Défossez et al. 2022): a neural codec of residual vector quantisation."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vocolab import _compat, weights
+from vocolab.codecs.base import Codec, batch_lengths, check_codes
+from vocolab.errors import UsageError, VocolabError
+
+
+@dataclass(frozen=True)
+class EnCodecShape:
+    """Sizes of the model; the defaults are those of the 24 kHz model."""
+
+    sample_rate: int = 24000
+    filters: int = 32
+    dim: int = 128
+    ratios: tuple[int, ...] = (8, 5, 4, 2)
+    size: int = 1024
+    levels: int = 32  # that there are weights for
+
+    @property
+    def hop(self) -> int:
+        return math.prod(self.ratios)
+
+    @property
+    def level_kbps(self) -> float:
+        """kbit/s of one codebook."""
+        return math.log2(self.size) * self.sample_rate / self.hop / 1000
+
+
+# Sizes that need no file, so that the sizes of a recipe's language model are known without network.
+PUBLISHED = {"facebook/encodec_24khz": EnCodecShape()}
+
+# The encodec package's names of tensors, and Hugging Face's.
+_NAMES = [
+    (r"(encoder|decoder)\.model\.", r"\1.layers."),
+    (r"\.(?:conv\.conv|convtr\.convtr)\.", r".conv."),
+    (r"quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook."),
+    (r"\.weight_g$", r".parametrizations.weight.original0"),
+    (r"\.weight_v$", r".parametrizations.weight.original1"),
+]
+_SHORT = 7  # frames: the mirror at the start of a shorter row reaches past its end
+
+
+class EnCodec(Codec):
+    """EnCodec's causal mono model: 24 kHz, a frame every 320 samples, codebooks of 1024; 1.5/3/6 kbps = 2/4/8 levels.
+
+    checkpoint: a Hugging Face folder or hub name, or the encodec package's file (`encodec_24khz-d7cc33bc.th`); the
+    same weights give the same codes from both. bandwidth: kbit/s, a whole number of codebooks. Codes are those of the
+    public model on the row's whole frames: samples beyond the last are dropped, so a frame is always `hop` samples and
+    no frame depends on padding.
+    """
+
+    licence = "CC-BY-NC-4.0"
+
+    def __init__(self, checkpoint: str | Path = "facebook/encodec_24khz", bandwidth: float = 6.0):
+        super().__init__()
+        self.checkpoint, self.bandwidth = checkpoint, bandwidth
+        self.register_buffer("placement", torch.empty(0), persistent=False)
+        self._network: list[nn.Module] = []  # not a submodule: its weights are the checkpoint's business
+
+    def _apply(self, fn, recurse: bool = True) -> EnCodec:
+        """Move the network along, though it is not a submodule: its weights are neither trained nor saved here."""
+        for network in self._network:
+            network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    @functools.cached_property
+    def shape(self) -> EnCodecShape:
+        if str(self.checkpoint) in PUBLISHED and not Path(self.checkpoint).exists():
+            return PUBLISHED[str(self.checkpoint)]
+        if self._is_file:
+            return shape_of_tensors(weights.read_tensors(self.weights_file, rename), self.weights_file)
+        path = weights.find_file(self.checkpoint, ["config.json"])
+        return shape_of_config(weights.read_json(path), path)
+
+    @property
+    def levels(self) -> int:
+        levels = self.bandwidth / self.shape.level_kbps
+        if not 1 <= round(levels) <= self.shape.levels or abs(levels - round(levels)) > 1e-6:
+            some = ", ".join(f"{self.shape.level_kbps * k:g}" for k in (2, 4, 8, 16) if k <= self.shape.levels)
+            remedy = f"give a multiple of {self.shape.level_kbps:g} kbps, such as {some}"
+            raise UsageError(f"bandwidth {self.bandwidth:g}", "EnCodec", remedy)
+        return round(levels)
+
+    @property
+    def size(self) -> int:
+        return self.shape.size
+
+    @property
+    def sample_rate(self) -> int:
+        return self.shape.sample_rate
+
+    @property
+    def hop(self) -> int:
+        return self.shape.hop
+
+    @functools.cached_property
+    def weights_file(self) -> Path:
+        return (
+            Path(self.checkpoint).expanduser() if self._is_file else weights.find_file(self.checkpoint, weights.FILES)
+        )
+
+    def load(self) -> EnCodec:
+        if not self._network:
+            _compat.torchaudio()
+            from transformers import EncodecConfig, EncodecModel
+
+            shape = self.shape
+            network = EncodecModel(
+                EncodecConfig(
+                    target_bandwidths=[shape.level_kbps * shape.levels],
+                    sampling_rate=shape.sample_rate,
+                    num_filters=shape.filters,
+                    hidden_size=shape.dim,
+                    upsampling_ratios=list(shape.ratios),
+                    codebook_size=shape.size,
+                )
+            )
+            tensors = weights.read_tensors(self.weights_file, rename)
+            fill(network, tensors, self.weights_file)
+            self._network.append(network.requires_grad_(False).eval().to(self.placement.device))
+        return self
+
+    def frames(self, samples: int) -> int:
+        return samples // self.hop
+
+    @torch.no_grad()
+    def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        network = self.load()._network[0]
+        lengths = batch_lengths(wav, lengths) // self.hop  # frames
+        shortest = int(lengths.min()) if len(lengths) else 1
+        if wav.ndim != 2 or shortest < 1:
+            remedy = f"give (B, T) with at least {self.hop} samples ({self.hop / self.sample_rate:g} s) a row"
+            raise VocolabError(f"waveform of shape {tuple(wav.shape)}, {shortest} frames", "EnCodec", remedy)
+        total = int(lengths.max()) if len(lengths) else 0
+        codes = wav.new_zeros(len(wav), self.levels, total, dtype=torch.long)
+        for rows, frames in _together(lengths.tolist()):
+            hidden = network.encoder(wav[rows, None, : frames * self.hop].to(self.placement.dtype))  # (b, dim, frames)
+            for level, quantizer in enumerate(network.quantizer.layers[: self.levels]):
+                codes[rows, level, :frames] = quantizer.encode(hidden)  # (b, frames)
+                hidden = hidden - quantizer.decode(codes[rows, level, :frames])
+        return codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        network = self.load()._network[0]
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.shape.levels:
+            remedy = f"give (B, k, L) with 1 to {self.levels} levels"
+            raise VocolabError(f"codes of shape {tuple(codes.shape)}", "EnCodec", remedy)
+        hidden = network.quantizer.decode(check_codes(codes, self.size).transpose(0, 1))  # (B, dim, L)
+        return network.decoder(hidden)[:, 0].float().clamp(-1, 1)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"weights": self._digest}
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return weights.sha256(self.weights_file)
+
+    @property
+    def _is_file(self) -> bool:
+        """Whether the checkpoint is the encodec package's file, rather than a folder or a hub name."""
+        path = Path(self.checkpoint).expanduser()
+        return path.suffix in (".th", ".pt", ".bin", ".safetensors") or path.is_file()
+
+
+def rename(name: str) -> str:
+    """Hugging Face's name of a tensor, from the encodec package's or its own."""
+    for old, new in _NAMES:
+        name = re.sub(old, new, name)
+    return name
+
+
+def shape_of_config(config: dict[str, Any], where: object) -> EnCodecShape:
+    """From the config.json of a Hugging Face folder."""
+    if config.get("model_type") != "encodec":
+        raise VocolabError(f"a {config.get('model_type')} model, not EnCodec", where, "choose an EnCodec model")
+    if config.get("audio_channels", 1) != 1 or not config.get("use_causal_conv", True) or config.get("normalize"):
+        raise VocolabError("not the causal mono EnCodec", where, "choose facebook/encodec_24khz or one of its kind")
+    try:
+        rate, size = int(config["sampling_rate"]), int(config["codebook_size"])
+        ratios = tuple(int(ratio) for ratio in config["upsampling_ratios"])
+        kbps = max(float(bandwidth) for bandwidth in config["target_bandwidths"])
+        shape = EnCodecShape(rate, int(config["num_filters"]), int(config["hidden_size"]), ratios, size)
+        return EnCodecShape(**{**vars(shape), "levels": int(kbps / shape.level_kbps + 1e-6)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise VocolabError(f"incomplete configuration ({error})", where, "replace the file") from error
+
+
+def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecShape:
+    """From the tensors of the encodec package's file, which says no more; it is taken to be of 24 kHz."""
+    first, book = "encoder.layers.0.conv.parametrizations.weight.original1", "quantizer.layers.{}.codebook.embed"
+    if first not in tensors or book.format(0) not in tensors:
+        raise VocolabError("not EnCodec's weights", where, "give encodec_24khz-d7cc33bc.th or a Hugging Face folder")
+    filters, channels, _ = tensors[first].shape
+    size, dim = tensors[book.format(0)].shape
+    if channels != 1:
+        raise VocolabError("not the causal mono EnCodec", where, "choose the 24 kHz model")
+    strided = re.compile(r"decoder\.layers\.(\d+)\.conv\.parametrizations\.weight\.original1")
+    kernels = {int(m[1]): tensors[name].shape for name in tensors if (m := strided.fullmatch(name))}
+    # Transposed convolutions halve the channels, and their kernel is twice their stride.
+    ratios = tuple(shape[2] // 2 for _, shape in sorted(kernels.items()) if shape[0] == 2 * shape[1])
+    levels = sum(book.format(level) in tensors for level in range(len(tensors)))
+    return EnCodecShape(24000, filters, dim, ratios, size, levels)
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
+    """Load tensors of Hugging Face's names. Raises `VocolabError` where they are not those of `network`."""
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    for name in sorted(wanted):
+        if name not in tensors:
+            raise VocolabError(f"checkpoint lacks {name}", where, "give a whole EnCodec checkpoint")
+        if tensors[name].shape != wanted[name]:
+            what = f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(wanted[name])}"
+            raise VocolabError(what, where, "give weights that fit the configuration")
+    network.load_state_dict({name: tensors[name] for name in wanted})
+
+
+def _together(frames: list[int]) -> Iterator[tuple[list[int], int]]:
+    """(rows, frames) to encode at once. The network is causal: what follows a row does not reach into it, unless the
+    row is so short that the mirrored start wants more than there is.
+    """
+    short = [row for row, count in enumerate(frames) if count < _SHORT]
+    rest = [row for row, count in enumerate(frames) if count >= _SHORT]
+    yield from (([row], frames[row]) for row in short)
+    if rest:
+        yield rest, max(frames[row] for row in rest)
