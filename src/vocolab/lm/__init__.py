@@ -1,6 +1,10 @@
 """Language models of codes."""
 
+from vocolab.lm import sampling
+from vocolab.lm.ar import AR
 from vocolab.lm.base import Condition, LanguageModel, Losses, Response
+from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
+from vocolab.lm.split import Split
 
-__all__ = ["Condition", "LanguageModel", "Losses", "Response", "Sampling"]
+__all__ = ["AR", "NAR", "Condition", "LanguageModel", "Losses", "Response", "Sampling", "Split", "sampling"]

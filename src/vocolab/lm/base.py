@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from vocolab.lm.sampling import Sampling
@@ -37,12 +37,26 @@ class Losses:
     """Sums over the real tokens of a batch, so that batches and ranks of unequal length add up exactly."""
 
     total: Tensor  # scalar: summed cross-entropy (weighted), to be divided by `tokens`
-    tokens: Tensor  # scalar: how many tokens it sums over
+    tokens: Tensor  # scalar float: how many tokens it sums over (weighted)
     level_loss: Tensor  # (K,) summed cross-entropy of each level, without gradient
     level_hits: Tensor  # (K,) targets of each level among the ten likeliest
     level_tokens: Tensor  # (K,) targets of each level
     aux_loss: Tensor | None = None  # scalar of mixture backbones, a mean; its weight is the task's
     extra: dict[str, Tensor] = field(default_factory=dict)  # more sums worth logging
+
+    def __add__(self, other: Losses) -> Losses:
+        """Both: of two models, or of two micro-batches."""
+        aux = [loss for loss in (self.aux_loss, other.aux_loss) if loss is not None]
+        names = {**self.extra, **other.extra}
+        return Losses(
+            self.total + other.total,
+            self.tokens + other.tokens,
+            self.level_loss + other.level_loss,
+            self.level_hits + other.level_hits,
+            self.level_tokens + other.level_tokens,
+            sum(aux[1:], aux[0]) if aux else None,
+            {name: sum(x.extra[name] for x in (self, other) if name in x.extra) for name in names},
+        )
 
 
 @dataclass
@@ -76,6 +90,12 @@ class LanguageModel(nn.Module, ABC):
         condition: Condition,
         sampling: Sampling,
         first: Response | None = None,
-        generator: torch.Generator | None = None,
+        seeds: Tensor | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> Response:
-        """Codes of all levels this model has: (B, 1, L) for an AR alone. A NAR alone needs `first` (B, 1, L)."""
+        """Codes of all levels this model has, at least one frame a row: (B, 1, L) for an AR alone.
+
+        `first`: levels already there, (B, k, L); a NAR alone needs them. `seeds` (B,) int64: a row's answer depends on
+        its own seed and condition, never on the rows beside it; None draws them from torch's generator. `on_step` is
+        called with the number of autoregressive steps done. Call it on a model in eval mode.
+        """

@@ -1,8 +1,21 @@
-"""From logits to tokens: pure functions of logits (B, V)."""
+"""From logits to tokens: pure functions of logits (B, V), in the order in which `sample` applies them.
+
+A token that is ruled out has a logit of minus infinity. Randomness comes in from outside, one uniform number a row
+(`uniforms`), so that a row's tokens do not depend on the rows beside it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vocolab.errors import UsageError
+
+MIROSTAT_RANKS = 100  # how many of the likeliest tokens the Zipf exponent is estimated from
 
 
 @dataclass(frozen=True)
@@ -23,3 +36,275 @@ class Sampling:
     mirostat_eta: float = 0.1
     max_ar_steps: int = 900  # frames
     max_nar_levels: int = 7
+    repetition_window: int = 0  # repetition-aware sampling over so many last tokens; 0: off, VALL-E 2 takes 10
+    repetition_ratio: float = 0.1  # of that window
+
+    def __post_init__(self) -> None:
+        temp, share = "give 0 (the likeliest) or more", "give a share above 0 and up to 1"
+        for name, fine, remedy in (
+            ("ar_temp", self.ar_temp >= 0, temp),
+            ("nar_temp", self.nar_temp >= 0, temp),
+            ("min_ar_temp", self.min_ar_temp <= self.ar_temp, f"--ar-temp is {self.ar_temp}, give less"),
+            ("min_nar_temp", self.min_nar_temp <= self.nar_temp, f"--nar-temp is {self.nar_temp}, give less"),
+            ("top_k", self.top_k >= 0, "give how many tokens to keep, 0 for all"),
+            ("top_p", 0 < self.top_p <= 1, share),
+            ("repetition_penalty", self.repetition_penalty > 0, "give more than 0; 1 is none"),
+            ("repetition_penalty_decay", self.repetition_penalty_decay >= 0, "give 0 (none) or more"),
+            ("length_penalty", True, "give a number; 0 is none"),
+            ("beam_width", self.beam_width >= 0, "give a number of beams; 0 and 1 are none"),
+            ("mirostat_tau", self.mirostat_tau >= 0, "give a surprise in bits; 0 is off"),
+            ("mirostat_eta", self.mirostat_eta > 0, "give a rate above 0"),
+            ("max_ar_steps", self.max_ar_steps >= 1, "give a number of frames above 0"),
+            ("max_nar_levels", self.max_nar_levels >= 0, "give a number of levels, 0 or more"),
+            ("repetition_window", self.repetition_window >= 0, "give a number of frames; 0 is off"),
+            ("repetition_ratio", 0 < self.repetition_ratio <= 1, share),
+        ):
+            value = getattr(self, name)
+            if not (fine and math.isfinite(value)):
+                raise UsageError(f"{value} will not do", f"--{name.replace('_', '-')}", remedy)
+        chosen = [
+            flag
+            for flag, on in (
+                ("--beam-width", self.beam_width > 1),
+                ("--mirostat-tau", self.mirostat_tau > 0),
+                ("--repetition-window", self.repetition_window > 0),
+            )
+            if on
+        ]
+        if len(chosen) > 1:
+            raise UsageError("each is a way of choosing tokens", " and ".join(chosen), "give one of them")
+
+    def for_nar(self) -> Sampling:
+        """The same for a level of the NAR, whose tokens stand side by side: no penalties, beams or mirostat."""
+        return dataclasses.replace(
+            self,
+            ar_temp=self.nar_temp,
+            min_ar_temp=self.min_nar_temp,
+            repetition_penalty=1.0,
+            length_penalty=0.0,
+            beam_width=0,
+            mirostat_tau=0.0,
+            repetition_window=0,
+        )
+
+
+def uniforms(seeds: Tensor, count: int, stream: int = 0) -> Tensor:
+    """(B, count) float64 in (0, 1): number i of row b is a function of seeds[b], `stream` and i alone.
+
+    Counter-based (splitmix64), so that the same seed gives the same speech on any device, in any batch, and however
+    many numbers are asked for.
+    """
+    start = _mix(_mix(seeds.long()) + _signed((stream + 1) * 0xD1342543DE82EF95))
+    counter = torch.arange(1, count + 1, device=seeds.device) * _signed(0x9E3779B97F4A7C15)
+    bits = _shifted(_mix(start[:, None] + counter), 40)  # the upper 24 bits
+    return (bits.double() + 0.5) / 2**24
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)  # torch's shift of a negative number fills with ones
+
+
+def _signed(value: int) -> int:
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def repetition_penalty(logits: Tensor, previous: Tensor, penalty: float, decay: float = 0.0) -> Tensor:
+    """Make tokens of `previous` (B, S) less likely: a positive logit is divided by f, a negative one multiplied,
+    f = 1 + (penalty - 1) * distance^-decay, with the distance to the token's nearest occurrence (the last: 1).
+    """
+    if penalty == 1.0 or previous.shape[1] == 0:
+        return logits
+    order = torch.arange(previous.shape[1], device=logits.device).expand_as(previous)
+    last = torch.full(logits.shape, -1, device=logits.device).scatter_reduce(1, previous, order, "amax")
+    distance = (previous.shape[1] - last).to(logits.dtype)
+    factor = 1 + (penalty - 1) * distance**-decay
+    return torch.where(last < 0, logits, torch.where(logits > 0, logits / factor, logits * factor))
+
+
+def length_penalty(logits: Tensor, length: int, factor: float, stop: int) -> Tensor:
+    """Divide the odds of stopping after `length` frames by length^factor: above 0 lengthens, below 0 shortens, whatever
+    the sign of the stop token's logit.
+    """
+    if factor == 0.0 or length < 1:
+        return logits
+    logits = logits.clone()
+    logits[:, stop] -= factor * math.log(length)
+    return logits
+
+
+def top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k likeliest tokens, exactly k: among equals, those of the lowest ids. 0 keeps all."""
+    if k <= 0 or k >= logits.shape[1]:
+        return logits
+    order = logits.argsort(dim=1, descending=True, stable=True)
+    return logits.scatter(1, order[:, k:], -torch.inf)
+
+
+def top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the likeliest tokens until their probabilities reach p, the one that crosses it included."""
+    if p >= 1.0:
+        return logits
+    ranked, order = logits.sort(dim=1, descending=True, stable=True)
+    probability = ranked.softmax(dim=1)
+    before = probability.cumsum(dim=1) - probability
+    before[:, 0] = 0.0  # the likeliest stays, whatever the rounding
+    return logits.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(1, order, before >= p), -torch.inf)
+
+
+def dynamic_temperature(logits: Tensor, maximum: float, minimum: float) -> Tensor:
+    """(B, 1) temperature from `minimum` where the model is sure to `maximum` where it is not."""
+    sure = logits.softmax(dim=1).amax(dim=1, keepdim=True)
+    return maximum - (maximum - minimum) * torch.sigmoid(10 * (sure - 0.5))
+
+
+def tempered(logits: Tensor, temperature: float, minimum: float = -1.0) -> Tensor:
+    """Logits over the temperature, which is above 0; with a `minimum` of 0 or more, over a dynamic one."""
+    divisor = temperature if minimum < 0 else dynamic_temperature(logits, temperature, minimum).clamp(min=1e-6)
+    # Shifted first: the largest stays 0 however small the temperature.
+    return (logits - logits.amax(dim=1, keepdim=True)) / divisor
+
+
+def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
+    """A token a row (B,) at the place `uniform` (B,) in the cumulated probabilities."""
+    cumulated = logits.double().softmax(dim=1).cumsum(dim=1)
+    return (cumulated <= uniform[:, None].to(cumulated) * cumulated[:, -1:]).sum(dim=1)
+
+
+def zipf_exponent(ranked: Tensor) -> Tensor:
+    """(B,) the exponent s of probabilities (B, V), sorted downwards, if they were Zipf's."""
+    kept = min(MIROSTAT_RANKS, ranked.shape[1] - 1)
+    high, low = ranked[:, :kept], ranked[:, 1 : kept + 1]
+    rank = torch.arange(kept, device=ranked.device)
+    t = torch.log((rank + 2.0) / (rank + 1.0)).expand_as(high)
+    b = torch.log(high / low)
+    known = (low > 0) & torch.isfinite(b)  # filtered tokens say nothing about the tail
+    b, t = torch.where(known, b, 0.0), torch.where(known, t, 0.0)
+    return (b * t).sum(dim=1) / (t * t).sum(dim=1).clamp(min=1e-12)
+
+
+def mirostat_k(s: Tensor, mu: Tensor, n: Tensor | int) -> Tensor:
+    """(B,) how many of `n` tokens with Zipf exponent s to keep for a surprise of at most mu bits."""
+    s = s.clamp(min=1e-3)
+    n = torch.as_tensor(n, dtype=s.dtype, device=s.device).clamp(min=2.0)
+    exponent = 1 - s
+    near_one = exponent.abs() < 1e-4  # (s - 1) / (1 - n^(1 - s)) tends to 1 / ln n
+    safe = torch.where(near_one, 1.0, exponent)
+    share = torch.where(near_one, 1 / n.log(), safe / torch.expm1(safe * n.log()))
+    k = (share * torch.exp2(mu)) ** (1 / s)
+    return (torch.minimum(k, n).round() + 1).clamp(max=n).long()
+
+
+def mirostat(logits: Tensor, mu: Tensor, uniform: Tensor, tau: float, eta: float) -> tuple[Tensor, Tensor]:
+    """Mirostat 1 (Basu et al. 2021): tokens (B,) and the next mu (B,), which begins at 2 tau.
+
+    The surprise that mu answers to is the token's under the whole distribution, in bits.
+    """
+    probability = logits.double().softmax(dim=1)
+    ranked = probability.sort(dim=1, descending=True).values
+    k = mirostat_k(zipf_exponent(ranked), mu.double(), (ranked > 0).sum(dim=1))
+    # The k likeliest, k a row's own; the stable order of top_k.
+    order = logits.argsort(dim=1, descending=True, stable=True)
+    cut = torch.arange(logits.shape[1], device=logits.device) >= k[:, None]
+    kept = logits.masked_fill(torch.zeros_like(cut).scatter(1, order, cut), -torch.inf)
+    tokens = categorical(kept, uniform)
+    surprise = -probability.gather(1, tokens[:, None])[:, 0].log2()
+    return tokens, (mu - eta * (surprise - tau)).to(mu.dtype)
+
+
+def repetition_aware(
+    logits: Tensor, full: Tensor, previous: Tensor, uniform: Tensor, second: Tensor, window: int, ratio: float
+) -> Tensor:
+    """Tokens (B,) of the filtered `logits`; where one fills at least `ratio` of the last `window` tokens, another is
+    drawn from the `full` distribution with the uniform number `second` (VALL-E 2, section 3.3.1).
+    """
+    tokens = categorical(logits, uniform)
+    share = (previous[:, -window:] == tokens[:, None]).sum(dim=1) / window
+    return torch.where(share >= ratio, categorical(full, second), tokens)
+
+
+@dataclass
+class Beams:
+    """The best continuations of each row, the best first."""
+
+    tokens: Tensor  # (B, W)
+    parents: Tensor  # (B, W) which beam each continues
+    scores: Tensor  # (B, W) cumulative log-probability
+    ended: Tensor  # (B, W) bool
+
+
+def first_scores(rows: int, width: int, device: torch.device) -> Tensor:
+    """(B, W) scores before the first step, when all beams of a row are one."""
+    scores = torch.full((rows, width), -torch.inf, device=device)
+    scores[:, 0] = 0.0
+    return scores
+
+
+def beam_step(logits: Tensor, scores: Tensor, ended: Tensor, stop: int) -> Beams:
+    """The W best continuations of W beams: logits (B, W, V), scores and ended (B, W).
+
+    An ended beam stays in the race as it is, so that when the best beam has ended the row has.
+    """
+    logp = logits.log_softmax(dim=-1)
+    waiting = torch.full_like(logp[0, 0], -torch.inf)
+    waiting[stop] = 0.0
+    total = scores[:, :, None] + torch.where(ended[:, :, None], waiting, logp)  # (B, W, V)
+    best, index = total.flatten(1).sort(dim=1, descending=True, stable=True)
+    width, vocabulary = scores.shape[1], logits.shape[2]
+    index = index[:, :width]
+    tokens = index % vocabulary
+    parents = torch.div(index, vocabulary, rounding_mode="floor")
+    return Beams(tokens, parents, best[:, :width], tokens == stop)
+
+
+def filtered(logits: Tensor, sampling: Sampling, previous: Tensor | None = None, stop: int | None = None) -> Tensor:
+    """Logits after repetition penalty, length penalty, top-k and top-p."""
+    logits = penalised(logits, sampling, previous, stop)
+    return top_p(top_k(logits, sampling.top_k), sampling.top_p)
+
+
+def penalised(logits: Tensor, sampling: Sampling, previous: Tensor | None, stop: int | None) -> Tensor:
+    """Logits after the repetition and the length penalty."""
+    if previous is None:
+        return logits
+    logits = repetition_penalty(logits, previous, sampling.repetition_penalty, sampling.repetition_penalty_decay)
+    return logits if stop is None else length_penalty(logits, previous.shape[1], sampling.length_penalty, stop)
+
+
+def first_mu(sampling: Sampling, rows: int, device: torch.device) -> Tensor | None:
+    """(B,) mirostat's state before the first token, None where it is off."""
+    return torch.full((rows,), 2 * sampling.mirostat_tau, device=device) if sampling.mirostat_tau > 0 else None
+
+
+def sample(
+    logits: Tensor,
+    sampling: Sampling,
+    uniform: Tensor,
+    second: Tensor | None = None,
+    previous: Tensor | None = None,
+    stop: int | None = None,
+    mu: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens (B,) and the next mirostat state: penalties, filters, temperature, then mirostat or a draw.
+
+    logits (B, V); uniform, second (B,) (`second` for repetition-aware sampling alone); previous (B, S): the tokens so
+    far, for the penalties; stop: the id of the stop token.
+    """
+    logits = penalised(logits.float(), sampling, previous, stop)
+    kept = top_p(top_k(logits, sampling.top_k), sampling.top_p)
+    if sampling.ar_temp == 0:
+        return kept.argmax(dim=1), mu
+    kept = tempered(kept, sampling.ar_temp, sampling.min_ar_temp)
+    if mu is not None:
+        return mirostat(kept, mu, uniform, sampling.mirostat_tau, sampling.mirostat_eta)
+    if sampling.repetition_window > 0 and previous is not None and second is not None:
+        full = tempered(logits, sampling.ar_temp, sampling.min_ar_temp)
+        window, ratio = sampling.repetition_window, sampling.repetition_ratio
+        return repetition_aware(kept, full, previous, uniform, second, window, ratio), mu
+    return categorical(kept, uniform), mu

@@ -1,0 +1,78 @@
+"""The sequence `text · sep · [language · sep] · prompt · sep · response`, for rows of unequal lengths at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vocolab.lm.backbones.base import padding_mask
+
+IGNORED = -100  # a position without target; cross_entropy's own default
+
+
+@dataclass
+class Packed:
+    """Segments laid end to end in each row."""
+
+    x: Tensor  # (B, L, ...) right-padded; what stands beyond a row's length is not meant to be read
+    lengths: Tensor  # (B,)
+    starts: list[Tensor]  # (B,) for each segment: where it begins
+
+
+def pack(segments: Sequence[Tensor], lengths: Sequence[Tensor]) -> Packed:
+    """Lay right-padded segments (B, n_i, ...) with lengths (B,) end to end, without the gaps of their padding."""
+    real = torch.cat([padding_mask(n, s.shape[1]) for s, n in zip(segments, lengths, strict=True)], dim=1)
+    total = real.sum(dim=1)
+    # A stable sort of "is padding" moves the real positions to the front and keeps their order.
+    order = torch.argsort((~real).byte(), dim=1, stable=True)[:, : int(total.max())]  # (B, L)
+    x = torch.cat(list(segments), dim=1)
+    index = order.reshape(*order.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
+    ends = torch.stack(list(lengths)).cumsum(dim=0)
+    return Packed(x.gather(1, index), total, [end - n for end, n in zip(ends, lengths, strict=True)])
+
+
+def at(x: Tensor, start: Tensor, count: int) -> Tensor:
+    """x[b, start[b] : start[b] + count] as (B, count, ...); positions beyond the end repeat the last."""
+    positions = (start[:, None] + torch.arange(count, device=x.device)).clamp(max=x.shape[1] - 1)
+    return x.gather(1, positions.reshape(*positions.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))
+
+
+def with_stop(codes: Tensor, lengths: Tensor, stop: int) -> Tensor:
+    """Codes (B, L) with the stop token behind each row's last: (B, L + 1), padded with `IGNORED`."""
+    position = torch.arange(codes.shape[1] + 1, device=codes.device)
+    ended = torch.cat([codes, codes.new_zeros(len(codes), 1)], dim=1)
+    ended = ended.masked_fill(position == lengths[:, None], stop)
+    return ended.masked_fill(position > lengths[:, None], IGNORED)
+
+
+def ar_targets(
+    text: Tensor,
+    text_lengths: Tensor,
+    language: Tensor | None,
+    prompt_lengths: Tensor,
+    codes: Tensor,
+    lengths: Tensor,
+    stop: int,
+) -> Tensor:
+    """What each position of the sequence is to predict, (B, T): the next text symbol, the language, the next code of
+    the first codebook and then `stop`; `IGNORED` before a separator and within the prompt.
+
+    text (B, N), codes (B, L). The sequence up to the response's last frame has T positions: the stop token is a target
+    and never an input.
+    """
+    rows, device = len(text), text.device
+    one = torch.ones(rows, dtype=torch.long, device=device)
+    nothing = torch.full((rows, max(1, int(prompt_lengths.max()))), IGNORED, device=device)
+    segments = [text, nothing[:, :1]]
+    counts = [text_lengths, one]
+    if language is not None:
+        segments += [language[:, None], nothing[:, :1]]
+        counts += [one, one]
+    segments += [nothing, nothing[:, :1], with_stop(codes, lengths, stop)]
+    counts += [prompt_lengths, one, lengths + 1]
+    packed = pack(segments, counts)
+    targets = packed.x.masked_fill(~padding_mask(packed.lengths, packed.x.shape[1]), IGNORED)
+    return targets[:, 1:]

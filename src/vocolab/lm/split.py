@@ -1,0 +1,43 @@
+"""An AR and a NAR side by side: the whole of VALL-E."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from vocolab.errors import UsageError
+from vocolab.lm.ar import AR
+from vocolab.lm.base import Condition, LanguageModel, Losses, Response
+from vocolab.lm.decode import fresh_seeds
+from vocolab.lm.nar import NAR
+from vocolab.lm.sampling import Sampling
+
+
+class Split(LanguageModel):
+    """Two networks, trained together; neither sees the other."""
+
+    def __init__(self, ar: AR, nar: NAR):
+        super().__init__()
+        for name in ("levels", "size", "symbols", "languages"):
+            if getattr(ar, name) != getattr(nar, name):
+                raise UsageError(
+                    f"ar has {getattr(ar, name)} {name}, nar has {getattr(nar, name)}", "Split", "give both the same"
+                )
+        self.ar, self.nar = ar, nar
+        self.levels, self.size, self.symbols, self.languages = ar.levels, ar.size, ar.symbols, ar.languages
+
+    def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
+        return self.ar.loss(condition, codes, lengths) + self.nar.loss(condition, codes, lengths, levels)
+
+    def generate(
+        self,
+        condition: Condition,
+        sampling: Sampling,
+        first: Response | None = None,
+        seeds: Tensor | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Response:
+        seeds = fresh_seeds(seeds, condition)
+        first = self.ar.generate(condition, sampling, first, seeds, on_step)
+        return self.nar.generate(condition, sampling, first, seeds)
