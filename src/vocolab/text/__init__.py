@@ -2,6 +2,7 @@
 
 from vocolab.text.base import Text
 from vocolab.text.characters import Characters
+from vocolab.text.phonemes import Phonemes
 from vocolab.text.symbols import SymbolMap
 
-__all__ = ["Characters", "SymbolMap", "Text"]
+__all__ = ["Characters", "Phonemes", "SymbolMap", "Text"]
