@@ -7,7 +7,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"KNNVC": "vocolab.pipelines.knnvc", "load_recipe": "vocolab.recipe", "VocolabError": "vocolab.errors"}
+_LAZY = {
+    "KNNVC": "vocolab.pipelines.knnvc",
+    "TTS": "vocolab.pipelines.tts",
+    "load_recipe": "vocolab.recipe",
+    "VocolabError": "vocolab.errors",
+}
 __all__ = [*_LAZY, "__version__"]
 
 

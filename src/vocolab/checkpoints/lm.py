@@ -11,7 +11,6 @@ from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import LanguageModel
 from vocolab.parts import build
-from vocolab.vocoders import Vocoder
 
 
 @dataclass
@@ -43,14 +42,12 @@ def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
 
 def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | None) -> Codec:
     """The codec that the card describes, with the weights that the checkpoint holds, or else those it names."""
-    described = meta["codec"]
+    described = meta["codec"]  # a vocoder that the codec received is described inside
     if given is not None:
         if "checkpoint" not in described["init_args"]:
             raise UsageError("the checkpoint holds its codec", "--codec", "leave it out")
         described = {**described, "init_args": {**described["init_args"], "checkpoint": str(given)}}
     codec = build(described, Codec)
-    if meta.get("vocoder") is not None:
-        codec.receive(build(meta["vocoder"], Vocoder))
     if state:
         fill(codec, state, path)
     try:

@@ -1,0 +1,233 @@
+"""Speech from text in the voice of a few seconds of someone's speech (VALL-E, Wang et al. 2023)."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vocolab.codecs.base import Codec
+from vocolab.errors import UsageError, VocolabError
+from vocolab.lm import NAR, Condition, LanguageModel, Sampling
+from vocolab.pipelines.references import Excerpt, excerpts
+from vocolab.text import SymbolMap, Text
+
+MAX_CHARACTERS = 1000  # of one text: over a minute of speech, far more than any model has seen in one piece
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Prompt:
+    """The voice that is to speak."""
+
+    codes: Tensor  # (K, P)
+    excerpts: list[Excerpt] = field(default_factory=list)
+
+
+@dataclass
+class Spoken:
+    """One text, spoken."""
+
+    wav: Tensor  # (T,) on the CPU
+    codes: Tensor  # (k, L) on the CPU
+    stopped: bool  # False: cut at `max_ar_steps`
+    seconds: float  # of speech
+    tokens_per_s: float  # codes a second of computing, of the batch it was decoded in
+
+    @property
+    def frames(self) -> int:
+        return self.codes.shape[1]
+
+
+class TTS(nn.Module):
+    """Say texts in the voice of references.
+
+    What is said of a text depends on it, the references, the settings and the seed: not on the texts beside it (but for
+    the rounding of floating-point numbers in batches of another size).
+    """
+
+    def __init__(
+        self, lm: LanguageModel, codec: Codec, text: Text, symbols: SymbolMap, prompt_seconds: float | None = None
+    ):
+        """`text` and `symbols`: those of the training. `prompt_seconds`: how much of the references is used unless told
+        otherwise, which should be what the model was trained with.
+        """
+        super().__init__()
+        if isinstance(lm, NAR):
+            remedy = "give a checkpoint of both (Split), of an AR alone or of one network for all (Unified)"
+            raise VocolabError("a NAR alone cannot begin to speak", "TTS", remedy)
+        if (lm.levels, lm.size) != (codec.levels, codec.size):
+            what = f"codes of {codec.levels} levels of {codec.size}, the model speaks {lm.levels} of {lm.size}"
+            raise VocolabError(what, type(codec).__name__, "give the codec the model was trained with")
+        self.lm, self.codec, self.text, self.symbols = lm.eval(), codec.eval(), text, symbols
+        self.prompt_seconds = prompt_seconds or 3.0
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        dtype: str | None = None,
+        codec: str | Path | None = None,
+    ) -> TTS:
+        """Load a checkpoint or a safetensors export of this project.
+
+        `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
+        where the checkpoint neither holds nor finds them. Raises `VocolabError` where the file holds no language model
+        or the codec is not that of its training.
+        """
+        from vocolab.checkpoints import load_lm
+        from vocolab.parts import build
+
+        if dtype is not None and dtype not in DTYPES:
+            raise UsageError(f"no such type {dtype!r}", "--dtype", f"give one of {', '.join(DTYPES)}")
+        loaded = load_lm(path, codec)
+        meta = loaded.meta
+        symbols = SymbolMap(meta["symbols"], meta["languages"])
+        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, meta.get("prompt_seconds"))
+        tts.lm.to(DTYPES[dtype or "float32"])
+        return tts.to(device)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the speech that comes out."""
+        return self.codec.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.lm.parameters()).device
+
+    def forward(
+        self,
+        text: str | Sequence[str],
+        ref: str | Path | Sequence[str | Path],
+        language: str | None = None,
+        seed: int = 0,
+        **sampling: Any,
+    ) -> Tensor | list[Tensor]:
+        """The waveform (T,) of a text, or a list of those of several, in the voice of the files `ref`.
+
+        `sampling`: fields of `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
+        `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        files = [ref] if isinstance(ref, (str, Path)) else list(ref)
+        chosen = self.sampling(**sampling)
+        ids = self.read(texts, language)
+        wavs = [spoken.wav for spoken in self.speak(ids, self.get_prompt(files), chosen, language, seed)]
+        return wavs[0] if isinstance(text, str) else wavs
+
+    @staticmethod
+    def sampling(**given: Any) -> Sampling:
+        """`Sampling` of these fields. Raises `UsageError` for one that it has not."""
+        names = [f.name for f in dataclasses.fields(Sampling)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                remedy = f"did you mean {near[0]}?" if near else f"give some of {', '.join(names)}"
+                raise UsageError(f"no such setting {name!r}", "sampling", remedy)
+        return Sampling(**given)
+
+    def read(
+        self, texts: Sequence[str], language: str | None = None, names: Sequence[str] | None = None
+    ) -> list[list[int]]:
+        """The ids of the symbols of each text, read as in training. Symbols the model never saw become `<unk>` and are
+        counted in `symbols.unknown`. `names` say which text is meant where one will not do.
+        """
+        _, language = self._language(language)
+        found = []
+        for number, text in enumerate(texts, 1):
+            name = names[number - 1] if names else f"text {number}"
+            if not text.strip():
+                raise VocolabError("empty text", name, "give something to say")
+            if len(text) > MAX_CHARACTERS:
+                what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
+                raise VocolabError(what, name, "give sentences, one a line, with --text-file")
+            found.append(self.symbols.ids(self.text.symbols(text, language)))
+        return found
+
+    def _language(self, language: str | None) -> tuple[int, str]:
+        """Id and name of a language. Raises `UsageError` for one the model was not trained on."""
+        known = [name for name in self.symbols.languages if name]
+        if language is None and len(known) > 1 and self.lm.languages:
+            raise UsageError("the model speaks several languages", "--language", f"give one of {', '.join(known)}")
+        if language is None:
+            language = known[0] if known else ""
+        if known and language not in known:
+            near = difflib.get_close_matches(language, known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"the model was trained on {', '.join(known)}"
+            raise UsageError(f"unknown language {language!r}", "--language", remedy)
+        return (self.symbols.languages.index(language) if known else 0), language
+
+    @torch.inference_mode()
+    def get_prompt(self, references: Sequence[str | Path], seconds: float | None = None) -> Prompt:
+        """The voice of references: together `seconds` of them, each from where its speech begins, one after the other
+        (see `pipelines.references.excerpts`).
+        """
+        found = excerpts(references, self.sample_rate, self.prompt_seconds if seconds is None else seconds)
+        pieces = [self.codec.encode(excerpt.wav[None].to(self.device))[0] for excerpt in found]
+        return Prompt(torch.cat(pieces, dim=1), found)
+
+    @torch.inference_mode()
+    def speak(
+        self,
+        texts: Sequence[Sequence[int]],
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        language: str | None = None,
+        seed: int = 0,
+        batch_size: int = 8,
+        amp: bool = False,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Iterator[Spoken]:
+        """Say texts, as `read` gave them, in a voice; `batch_size` of them are decoded together.
+
+        `amp`: compute in bfloat16 where that is safe. `on_step` is called with the number of frames of each batch.
+        """
+        for start in range(0, len(texts), batch_size):
+            yield from self._batch(
+                texts[start : start + batch_size], prompt, sampling or Sampling(), language, seed, amp, on_step
+            )
+
+    def _batch(
+        self,
+        texts: Sequence[Sequence[int]],
+        prompt: Prompt,
+        sampling: Sampling,
+        language: str | None,
+        seed: int,
+        amp: bool,
+        on_step: Callable[[int], None] | None,
+    ) -> list[Spoken]:
+        condition = self._condition(texts, prompt, self._language(language)[0])
+        seeds = torch.full((len(texts),), seed, device=self.device)  # one for all: a row knows nothing of its place
+        began = time.perf_counter()
+        with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
+            response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
+        lengths = response.lengths.tolist()  # waits for the device
+        rate = sum(lengths) * response.codes.shape[1] / (time.perf_counter() - began)
+        found = []
+        for codes, length, stopped in zip(response.codes, lengths, response.stopped.tolist(), strict=True):
+            # A row at a time: a codec's frames may depend on the padding beside them.
+            wav = self.codec.decode(codes[None, :, :length])[0].float().cpu()
+            found.append(Spoken(wav, codes[:, :length].cpu(), stopped, len(wav) / self.sample_rate, rate))
+        return found
+
+    def _condition(self, texts: Sequence[Sequence[int]], prompt: Prompt, language: int) -> Condition:
+        rows, device = len(texts), self.device
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True)
+        return Condition(
+            padded.to(device),
+            torch.tensor([len(ids) for ids in texts], device=device),
+            prompt.codes.to(device).expand(rows, -1, -1),
+            torch.full((rows,), prompt.codes.shape[1], device=device),
+            torch.full((rows,), language, device=device) if self.lm.languages else None,
+        )
