@@ -6,5 +6,6 @@ from vocolab.lm.base import Condition, LanguageModel, Losses, Response
 from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
 from vocolab.lm.split import Split
+from vocolab.lm.unified import Unified
 
-__all__ = ["AR", "NAR", "Condition", "LanguageModel", "Losses", "Response", "Sampling", "Split", "sampling"]
+__all__ = ["AR", "NAR", "Condition", "LanguageModel", "Losses", "Response", "Sampling", "Split", "Unified", "sampling"]

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from vocolab.errors import UsageError
-from vocolab.lm.backbones.base import Backbone, Output
+from vocolab.lm.backbones.base import Backbone
 from vocolab.lm.base import Condition, Losses, Response
 from vocolab.lm.core import CodeModel, check_share, cross_entropy, hits
 from vocolab.lm.decode import decode
-from vocolab.lm.layout import IGNORED, ar_targets, at, pack
+from vocolab.lm.layout import IGNORED, ar_targets, at
 from vocolab.lm.sampling import Sampling
+from vocolab.lm.teacher import alignment, first_hidden, first_logits
 
 
 class AR(CodeModel):
@@ -46,8 +47,13 @@ class AR(CodeModel):
         """(B, L + 1, size + 1): what the model thinks of each frame of codes (B, K, L) given those before it, and of
         what follows the last.
         """
-        hidden, start, _ = first_hidden(self, condition, codes[:, 0], lengths)
-        return self.classifier(at(hidden, start - 1, codes.shape[2] + 1))
+        return first_logits(self, condition, codes[:, 0], lengths)
+
+    def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
+        """(B, N, L) how much each frame of codes (B, K, L) owes to each symbol of the text, for pictures: one pass of
+        the network a symbol.
+        """
+        return alignment(self, condition, codes, lengths)
 
     def generate(
         self,
@@ -73,20 +79,11 @@ def check_text_weight(weight: float, size: int, symbols: int, languages: int) ->
     return weight
 
 
-def first_hidden(
-    model: CodeModel, condition: Condition, codes: Tensor, lengths: Tensor
-) -> tuple[Tensor, Tensor, Output]:
-    """Hidden states (B, T, D) of the sequence with codes (B, L) of the first codebook; where the response starts."""
-    segments, counts = model.prefix(condition)
-    packed = pack([*segments, model.first_table(codes)], [*counts, lengths])
-    output = model.backbone(model.at_level(packed.x, 0), packed.lengths, causal=True)
-    return output.hidden, packed.starts[-1], output
-
-
 def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: Tensor) -> Losses:
     """Of the first codebook of codes (B, K, L), and of stopping."""
+    model.check_codes(codes)
     codes = codes[:, 0]
-    hidden, start, output = first_hidden(model, condition, model.corrupted(codes, model.corrupt), lengths)
+    hidden, start, aux_loss = first_hidden(model, condition, model.corrupted(codes, model.corrupt), lengths)
     targets = ar_targets(
         condition.text,
         condition.text_lengths,
@@ -98,8 +95,8 @@ def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     )  # (B, T)
     count = codes.shape[1] + 1
     inside = torch.arange(count, device=codes.device) <= lengths[:, None]
-    speech = at(targets, start - 1, count).masked_fill(~inside, IGNORED)
-    logits = model.classifier(at(hidden, start - 1, count))  # (B, L + 1, V)
+    speech = at(targets, start, count).masked_fill(~inside, IGNORED)
+    logits = model.classifier(at(hidden, start, count))  # (B, L + 1, V)
     loss, plain = cross_entropy(logits, speech, model.label_smoothing)
     total, tokens = loss.sum(), (speech != IGNORED).sum().float()
     sums = torch.zeros(3, model.levels, device=codes.device)
@@ -107,10 +104,10 @@ def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     extra = {}
     if model.text_weight > 0:
         count = condition.text.shape[1] + 1  # the language, where there is one, follows one separator behind the text
-        before = torch.arange(count, device=codes.device) < (start - 1)[:, None]
+        before = torch.arange(count, device=codes.device) < start[:, None]
         text = targets[:, :count].masked_fill(~before[:, : targets.shape[1]], IGNORED)
         loss, plain = cross_entropy(model.classifier(hidden[:, :count]), text)
         read = (text != IGNORED).sum().float()
         total, tokens = total + model.text_weight * loss.sum(), tokens + model.text_weight * read
         extra = {"text_loss": plain.sum(), "text_tokens": read}
-    return Losses(total, tokens, sums[0], sums[1], sums[2], output.aux_loss, extra)
+    return Losses(total, tokens, sums[0], sums[1], sums[2], aux_loss, extra)

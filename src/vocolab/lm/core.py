@@ -85,14 +85,20 @@ class CodeModel(LanguageModel):
         return x + (self.level_table.weight[level] if isinstance(level, int) else self.level_table(level)[:, None])
 
     def _check(self, condition: Condition) -> None:
-        if condition.prompt.shape[1] != self.levels:
-            raise VocolabError(
-                f"{condition.prompt.shape[1]} codebooks, the model has {self.levels}",
-                "prompt",
-                "take the codec that the model was trained with",
-            )
         if self.languages and condition.language is None:
             raise VocolabError("missing, and the model was trained with languages", "language", "name one")
+        _check_range("text", condition.text, self.symbols, "the symbol map of another model?")
+        if self.languages:
+            _check_range("language", condition.language, self.languages, "the languages of another model?")
+        self.check_codes(condition.prompt, "prompt")
+
+    def check_codes(self, codes: Tensor, name: str = "codes") -> None:
+        """Whether codes (B, K, L) can be this model's."""
+        if codes.shape[1] != self.levels:
+            raise VocolabError(
+                f"{codes.shape[1]} codebooks, the model has {self.levels}", name, "take the codec it was trained with"
+            )
+        _check_range(name, codes, self.size, "the codes of another codec?")
 
     def corrupted(self, codes: Tensor, share: float) -> Tensor:
         """Codes of which `share` are random ones, in training."""
@@ -100,6 +106,12 @@ class CodeModel(LanguageModel):
             return codes
         wrong = torch.rand(codes.shape, device=codes.device) < share
         return torch.where(wrong, torch.randint_like(codes, self.size), codes)
+
+
+def _check_range(name: str, ids: Tensor, count: int, remedy: str) -> None:
+    # On the CPU alone: elsewhere the look would hold up the device at every step.
+    if ids.device.type == "cpu" and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise VocolabError(f"ids from {int(ids.min())} to {int(ids.max())}, the model has {count}", name, remedy)
 
 
 def check_share(name: str, value: float) -> float:

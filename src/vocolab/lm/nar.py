@@ -102,6 +102,7 @@ def level_logits(
 
 def level_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor) -> Losses:
     """Of codebook levels[b] of codes (B, K, L), at the same position as what is read of the frame."""
+    model.check_codes(codes)
     logits, output = level_logits(model, condition, model.corrupted(codes, model.corrupt), lengths, levels)
     index = levels[:, None, None].expand(-1, 1, codes.shape[2])
     targets = codes.gather(1, index)[:, 0].masked_fill(~padding_mask(lengths, codes.shape[2]), IGNORED)  # (B, L)
