@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vocolab.errors import UsageError
@@ -57,3 +58,35 @@ def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
 def merge_heads(x: Tensor) -> Tensor:
     """(B, H, L, Dh) -> (B, L, D)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def require_heads(dim: int, heads: int) -> None:
+    """Heads must divide the width into even parts (positions turn pairs of channels)."""
+    if dim % (2 * heads):
+        raise UsageError("the width of a head is odd or no whole number", f"dim {dim}, heads {heads}", "change either")
+
+
+def initialise(model: nn.Module, residual: tuple[str, ...], layers: int) -> None:
+    """Normal weights of deviation 0.02; the matrices named `residual`, which write to the residual stream, smaller by
+    the number of their writes, so that its variance does not grow with depth (GPT-2, 2.3).
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            last = name.rpartition(".")[2]
+            nn.init.normal_(module.weight, std=0.02 / (2 * layers) ** 0.5 if last in residual else 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer: down(silu(gate x) · up x), gate and up as one matrix (Shazeer 2020)."""
+
+    def __init__(self, dim: int, ffn: int, linear: Linear = None) -> None:
+        super().__init__()
+        Matrix = linear_class(linear)
+        self.gate_up = Matrix(dim, 2 * ffn, bias=False)
+        self.down = Matrix(ffn, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)

@@ -1,0 +1,57 @@
+"""Mixture of experts that drops nothing: each position goes to its likeliest experts, whatever its batch mates do.
+
+So a row's result does not depend on the batch or on what comes later, which experts of limited capacity break.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocolab.errors import UsageError
+from vocolab.lm.backbones.layers import Linear, SwiGLU
+
+
+def route(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Router logits (N, E) -> experts (N, top), their weights (N, top) that sum to 1, all probabilities (N, E)."""
+    probabilities = F.softmax(logits.float(), -1)
+    weights, experts = probabilities.topk(top, -1)
+    return experts, weights / weights.sum(-1, keepdim=True), probabilities
+
+
+def balance_loss(experts: Tensor, probabilities: Tensor, real: Tensor | None = None) -> Tensor:
+    """E · Σ f_e P_e: the share of positions an expert gets times its mean probability (Switch transformer, 2.2).
+
+    `real` (N,): the positions that count. Least, and equal to `top`, where all experts get alike.
+    """
+    chosen = F.one_hot(experts, probabilities.shape[-1]).sum(-2).to(probabilities)  # (N, E)
+    weight = torch.ones_like(chosen[:, 0]) if real is None else real.to(chosen)
+    weight = weight / weight.sum().clamp(min=1)
+    return probabilities.shape[-1] * ((weight @ chosen) * (weight @ probabilities)).sum()
+
+
+class Mixture(nn.Module):
+    """`experts` SwiGLU layers, of which each position uses `top`."""
+
+    def __init__(self, dim: int, ffn: int, experts: int, top: int = 2, linear: Linear = None) -> None:
+        super().__init__()
+        if not 1 <= top <= experts:
+            raise UsageError(
+                f"a position cannot use {top} of {experts} experts", "top", "give more experts or less top"
+            )
+        self.top = top
+        self.router = nn.Linear(dim, experts, bias=False)  # never of the slot's class: a ternary router hardly routes
+        self.experts = nn.ModuleList(SwiGLU(dim, ffn, linear) for _ in range(experts))
+
+    def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, L, D), real (B, L) bool -> (B, L, D) and the balance loss of the real positions."""
+        flat = x.flatten(0, 1)
+        experts, weights, probabilities = route(self.router(flat), self.top)
+        mixed = torch.zeros_like(flat)
+        for expert in experts.unique().tolist():
+            position, slot = torch.where(experts == expert)
+            share = weights[position, slot, None].to(x.dtype)
+            mixed = mixed.index_add(0, position, (share * self.experts[expert](flat[position])).to(x.dtype))
+        loss = balance_loss(experts, probabilities, None if real is None else real.flatten())
+        return mixed.view_as(x), loss

@@ -1,0 +1,181 @@
+"""Retention, the linear attention of RetNet (Sun et al. 2023): one sum, computed three ways.
+
+    out_n = q_n · Σ_{m ≤ n} γ^{n−m} k_m v_mᵀ / √Σ_{j ≤ n} γ^j          γ_h = 1 − 2^{−5−h}
+
+All at once (parallel), one position after another (recurrent, from a memory of fixed size) or some at a time
+(chunkwise): the same numbers, because the divisor depends on positions alone. torchscale divides by sums of the scores
+too, each form by others, so that its forms differ by what the norm's epsilon makes of them.
+
+For the NAR, which sees both ways, the decay goes by the distance |n − m| and the sums over the row's real positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vocolab.errors import VocolabError
+from vocolab.lm.backbones.base import State, padding_mask
+
+PREFILL_CHUNK = 256  # positions of an `extend` taken at once: its scores grow with the square
+
+
+def log_decays(heads: int, device: torch.device) -> Tensor:
+    """ln γ of each head (H,), in fp32 whatever the model's dtype: γ of a late head is 1 in bf16."""
+    return torch.log1p(-(2.0 ** (-5 - torch.arange(heads, device=device, dtype=torch.float32))))
+
+
+def decay_sums(count: Tensor, log_decay: Tensor) -> Tensor:
+    """Σ_{j < count} γ^j of counts (B, L) -> (B, L, H)."""
+    return torch.expm1(count[..., None] * log_decay) / torch.expm1(log_decay)
+
+
+def rotations(positions: Tensor, sums: Tensor, width: int) -> Tensor:
+    """What turns the pairs of channels of q and k by their position: complex (B, L, 2, H, width / 2).
+
+    q's half also carries its scale and the divisor √sums (B, L, H), which costs nothing here.
+    """
+    rates = 10000 ** -torch.linspace(0, 1, width // 2, device=positions.device)
+    angles = (positions[..., None] * rates)[..., None, None, :]  # (B, L, 1, 1, width / 2)
+    size = torch.stack([(sums * width).rsqrt(), torch.ones_like(sums)], 2)[..., None]  # (B, L, 2, H, 1)
+    return torch.polar(size.expand(*size.shape[:-1], width // 2), angles.expand(*size.shape[:-1], -1))
+
+
+def rotate(qk: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """qk (B, L, 2·D) -> q, k (B, H, L, Dk), in fp32."""
+    pairs = qk.float().unflatten(-1, (*rotation.shape[2:], 2))
+    turned = torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2)  # (B, L, 2, H, Dk)
+    q, k = turned.permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k
+
+
+def decay_matrix(length: int, log_decay: Tensor) -> Tensor:
+    """γ^|n−m| (H, length, length)."""
+    index = torch.arange(length, device=log_decay.device)
+    return torch.exp((index[:, None] - index).abs() * log_decay[:, None, None])
+
+
+def remember(memory: Tensor, k: Tensor, v: Tensor, count: Tensor, log_decay: Tensor) -> Tensor:
+    """The memory (B, H, Dk, Dv) after the first count[b] of the positions k, v (B, H, n, D)."""
+    ago = count[:, None] - 1 - torch.arange(k.shape[2], device=k.device)  # (B, n)
+    weight = torch.exp(ago[:, None] * log_decay[:, None]).masked_fill(ago[:, None] < 0, 0)  # (B, H, n)
+    faded = memory * torch.exp(count[:, None] * log_decay)[..., None, None]
+    return faded + (k * weight[..., None]).transpose(-1, -2) @ v.to(k.dtype)
+
+
+def chunkwise(
+    q: Tensor, k: Tensor, v: Tensor, memory: Tensor | None, count: Tensor, decays: Tensor, log_decay: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Outputs (B, H, n, Dv) of n positions after those in `memory`, of which count[b] are real, and the memory then.
+
+    Taken in chunks of the size of `decays` (H, C, C). A single one without a memory is the parallel form and leaves none.
+    """
+    n, chunk, outputs = q.shape[2], decays.shape[-1], []
+    if memory is None and n > chunk:
+        memory = v.new_zeros(*v.shape[:2], k.shape[-1], v.shape[-1], dtype=k.dtype)
+    for a in range(0, n, chunk):
+        qc, kc, vc = (part[:, :, a : a + chunk] for part in (q, k, v))
+        size = qc.shape[2]
+        mixed = (qc @ kc.transpose(-1, -2) * decays[:, :size, :size]) @ vc.to(qc.dtype)
+        if memory is not None:
+            fade = torch.exp(torch.arange(1, size + 1, device=q.device) * log_decay[:, None])[..., None]
+            mixed = mixed + (qc * fade) @ memory
+            memory = remember(memory, kc, vc, (count - a).clamp(0, size), log_decay)
+        outputs.append(mixed)
+    return torch.cat(outputs, 2), memory
+
+
+class WholeRetention:
+    """Retention inside a right-padded batch of whole sequences (B, L)."""
+
+    def __init__(self, lengths: Tensor, length: int, heads: int, width: int, *, causal: bool, chunk: int | None):
+        self.lengths, self.causal = lengths, causal
+        self.log_decay = log_decays(heads, lengths.device)
+        positions = torch.arange(length, device=lengths.device)[None]
+        sums = decay_sums(positions + 1, self.log_decay)
+        if causal:
+            self.decays = decay_matrix(min(chunk or length, length), self.log_decay).tril()
+        else:
+            self.real = padding_mask(lengths, length)
+            self.decays = decay_matrix(length, self.log_decay)
+            after = (lengths[:, None] - positions).clamp(min=1)  # positions from its own to the row's end
+            sums = sums + decay_sums(after, self.log_decay) - 1
+        self.rotation = rotations(positions, sums, width)
+
+    def retain(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k (B, H, L, Dk), v (B, H, L, Dv) -> (B, H, L, Dv)."""
+        if self.causal:  # padding stands behind all that is real
+            return chunkwise(q, k, v, None, self.lengths, self.decays, self.log_decay)[0]
+        v = v * self.real[:, None, :, None]
+        return (q @ k.transpose(-1, -2) * self.decays) @ v.to(q.dtype)
+
+
+class RetentionState(State):
+    """A memory (layers, B, H, Dk, Dv) of fixed size; besides, what the last `extend` added, so that it can be undone."""
+
+    def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor) -> None:
+        shape = (layers, len(x), heads, width, value_width)
+        self.memory = torch.zeros(shape, device=x.device)
+        self.previous = self.memory  # before the last extend
+        self.position = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) seen so far
+        self.count = torch.zeros_like(self.position)  # (B,) of those, in the last extend
+        self.recent: list[
+            tuple[Tensor, Tensor]
+        ] = []  # k, v of the last extend by layer, where it may be undone in part
+        self.log_decay = log_decays(heads, x.device)
+        self.width = width
+
+    @property
+    def bytes(self) -> int:
+        kept = [self.memory, self.previous, self.position, self.count, *(part for kv in self.recent for part in kv)]
+        return sum(part.nelement() * part.element_size() for part in kept)
+
+    def begin(self, n: int, lengths: Tensor | None) -> None:
+        """Before the layers: `n` more positions a row, lengths[b] of them real."""
+        self.previous, self.recent = self.memory, []
+        self.single = n == 1 and lengths is None
+        self.count = torch.full_like(self.position, n) if lengths is None else lengths.to(self.position)
+        positions = self.position[:, None] + torch.arange(n, device=self.position.device)
+        self.rotation = rotations(positions, decay_sums(positions + 1, self.log_decay), self.width)
+        if self.single:  # of all layers at once
+            self.memory = self.memory * self.log_decay.exp()[:, None, None]
+        else:
+            self.memory = torch.empty_like(self.memory)
+            self.decays = decay_matrix(min(n, PREFILL_CHUNK), self.log_decay).tril()
+
+    def retain(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k (B, H, n, Dk), v (B, H, n, Dv) -> (B, H, n, Dv)."""
+        if self.single:  # the recurrent form
+            memory = self.memory[layer].addcmul_(k.transpose(-1, -2), v)
+            return q @ memory
+        self.recent.append((k, v))
+        mixed, memory = chunkwise(q, k, v, self.previous[layer], self.count, self.decays, self.log_decay)
+        self.memory[layer] = memory
+        return mixed
+
+    def advance(self) -> RetentionState:
+        self.position = self.position + self.count
+        return self
+
+    def select(self, rows: Tensor) -> RetentionState:
+        new = object.__new__(RetentionState)
+        new.log_decay, new.width = self.log_decay, self.width
+        new.memory, new.previous = self.memory[:, rows], self.previous[:, rows]
+        new.position, new.count = self.position[rows], self.count[rows]
+        new.recent = [(k[rows], v[rows]) for k, v in self.recent]
+        return new
+
+    def truncate(self, n: int) -> RetentionState:
+        known = int(self.count.min())
+        if not 0 <= n <= known:
+            raise VocolabError(
+                f"cannot go back {n} positions", f"a recurrent state knows its last {known}", "truncate less"
+            )
+        if n:
+            self.count, self.position = self.count - n, self.position - n
+            again = [
+                remember(before, k, v, self.count, self.log_decay)
+                for before, (k, v) in zip(self.previous, self.recent, strict=False)
+            ]
+            self.memory = torch.stack(again) if again else self.previous
+        return self

@@ -1,0 +1,129 @@
+"""The plain transformer of VALL-E: pre-norm blocks, sinusoidal positions, GELU; adaptive layer norm in its NAR."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocolab.lm.backbones.base import Backbone, Output
+from vocolab.lm.backbones.cache import KVCache, Whole
+from vocolab.lm.backbones.layers import (
+    Linear,
+    initialise,
+    linear_class,
+    linear_name,
+    merge_heads,
+    require_heads,
+    run,
+    split_heads,
+)
+
+
+def sinusoids(positions: Tensor, dim: int) -> Tensor:
+    """Positions (B, L) -> (B, L, dim): sines, then cosines, of wavelengths 2π to 20,000π (Vaswani et al. 2017, 3.5)."""
+    rates = torch.exp(torch.arange(dim // 2, device=positions.device) * (-math.log(10000) / (dim / 2)))
+    angles = positions[..., None] * rates
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class AdaptiveNorm(nn.Module):
+    """Layer norm whose gain and shift depend on the codebook level (VALL-E, 4.2.2; AdaNorm, Xu et al. 2019)."""
+
+    def __init__(self, levels: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.levels = nn.Embedding(levels, 2 * dim)  # log gain and shift; zero, so that training begins without a level
+        nn.init.zeros_(self.levels.weight)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """x (B, L, D), level (B,)."""
+        log_gain, shift = self.levels(level)[:, None].chunk(2, -1)  # (B, 1, D)
+        x = F.layer_norm(x, (self.dim,))
+        x = 2 * (1 - (0.1 * x).detach()) * x
+        return log_gain.exp() * x + shift
+
+
+class PlainNorm(nn.LayerNorm):
+    """Layer norm that ignores the level."""
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        return super().forward(x)
+
+
+def make_norm(dim: int, adaptive_levels: int) -> nn.Module:
+    return AdaptiveNorm(adaptive_levels, dim) if adaptive_levels else PlainNorm(dim)
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, linear: Linear, adaptive_levels: int) -> None:
+        super().__init__()
+        Matrix = linear_class(linear)
+        self.heads = heads
+        self.attention_norm = make_norm(dim, adaptive_levels)
+        self.qkv = Matrix(dim, 3 * dim)
+        self.out = Matrix(dim, dim)
+        self.ffn_norm = make_norm(dim, adaptive_levels)
+        self.up = Matrix(dim, ffn)
+        self.down = Matrix(ffn, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, over: Whole | KVCache, index: int, level: Tensor | None) -> Tensor:
+        """x (B, L, D) -> (B, L, D); `over`: what layer `index` attends over."""
+        q, k, v = split_heads(self.qkv(self.attention_norm(x, level)), self.heads, 3)
+        x = x + self.dropout(self.out(merge_heads(over.attend(index, q, k, v))))
+        hidden = self.dropout(F.gelu(self.up(self.ffn_norm(x, level))))
+        return x + self.dropout(self.down(hidden))
+
+
+class Transformer(Backbone):
+    """`adaptive_levels` above 0: that many codebook levels, told to every norm (AdaLN); a level of None is then level
+    0, the one that is decoded step by step.
+    """
+
+    def __init__(
+        self,
+        dim: int = 512,
+        heads: int = 8,
+        layers: int = 12,
+        ffn: int | None = None,
+        dropout: float = 0.1,
+        gradient_checkpointing: bool = False,
+        linear: Linear = None,
+        adaptive_levels: int = 0,
+    ) -> None:
+        super().__init__()
+        require_heads(dim, heads)
+        self.dim, self.heads, self.layers, self.ffn = dim, heads, layers, ffn
+        self.dropout = dropout
+        self.gradient_checkpointing = gradient_checkpointing
+        self.linear = linear_name(linear)
+        self.adaptive_levels = adaptive_levels
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, ffn or 4 * dim, dropout, linear, adaptive_levels) for _ in range(layers)
+        )
+        self.norm = make_norm(dim, adaptive_levels)
+        initialise(self, residual=("out", "down"), layers=layers)
+
+    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
+        dropout = self.dropout if self.training else 0.0
+        over = Whole(lengths, x.shape[1], causal=causal, dropout=dropout)
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        return Output(self._blocks(x, positions, over, level))
+
+    @torch.no_grad()
+    def extend(self, x: Tensor, state: KVCache | None = None, lengths: Tensor | None = None) -> Output:
+        cache = KVCache() if state is None else state
+        positions = cache.begin(x.shape[1], x)
+        hidden = self._blocks(x, positions, cache, None)
+        return Output(hidden, state=cache.advance(lengths))
+
+    def _blocks(self, x: Tensor, positions: Tensor, over: Whole | KVCache, level: Tensor | None) -> Tensor:
+        if self.adaptive_levels and level is None:
+            level = x.new_zeros(len(x), dtype=torch.long)
+        x = F.dropout(x + sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
+        for index, block in enumerate(self.blocks):
+            x = run(block, x, over, index, level, checkpointed=self.gradient_checkpointing and self.training)
+        return self.norm(x, level)
