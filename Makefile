@@ -5,11 +5,16 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart test test-slow lint bench bench-env env clean
+.PHONY: quickstart quickstart-tts test test-slow lint bench bench-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
 	$(BIN)/vocolab report runs/quickstart --source 3001-10-0000 --target 3002
+
+quickstart-tts: env
+	$(BIN)/vocolab fit -c recipes/quickstart-tts-vocoder.yaml $(if $(wildcard runs/quickstart-tts-vocoder/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab fit -c recipes/quickstart-tts.yaml $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab report runs/quickstart-tts
 
 test: env
 	$(BIN)/python -m pytest
@@ -31,12 +36,14 @@ bench-env: env
 	$(BIN)/pip install -q -e ".[bench]"
 	$(BIN)/pip install -q --no-deps resemblyzer==0.1.4
 
+# torchscale, which the tests hold RetNet against, would bring an old torchvision.
 env: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/pip install -q "$(TORCH)")
 	$(BIN)/pip install -q -e ".[dev]"
+	$(BIN)/pip install -q --no-deps torchscale==0.3.0
 	@touch $@
 
 clean:
