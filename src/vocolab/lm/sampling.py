@@ -174,14 +174,16 @@ def tempered(logits: Tensor, temperature: float, minimum: float = -1.0) -> Tenso
 def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
     """A token a row (B,) at the place `uniform` (B,) in the cumulated probabilities."""
     cumulated = logits.double().softmax(dim=1).cumsum(dim=1)
-    return (cumulated <= uniform[:, None].to(cumulated) * cumulated[:, -1:]).sum(dim=1)
+    total = cumulated[:, -1:]
+    place = (cumulated <= uniform[:, None].to(cumulated) * total).sum(dim=1)
+    return place.minimum((cumulated < total).sum(dim=1))  # a uniform number rounded to 1: the last possible token
 
 
 def zipf_exponent(ranked: Tensor) -> Tensor:
     """(B,) the exponent s of probabilities (B, V), sorted downwards, if they were Zipf's."""
     kept = min(MIROSTAT_RANKS, ranked.shape[1] - 1)
     high, low = ranked[:, :kept], ranked[:, 1 : kept + 1]
-    rank = torch.arange(kept, device=ranked.device)
+    rank = torch.arange(kept, dtype=ranked.dtype, device=ranked.device)
     t = torch.log((rank + 2.0) / (rank + 1.0)).expand_as(high)
     b = torch.log(high / low)
     known = (low > 0) & torch.isfinite(b)  # filtered tokens say nothing about the tail
