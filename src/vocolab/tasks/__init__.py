@@ -1,7 +1,8 @@
 """The training of each family."""
 
 from vocolab.tasks.base import Task
-from vocolab.tasks.schedules import Constant, Schedule, StepDecay, WarmupCosine
+from vocolab.tasks.schedules import Constant, InverseSquareRoot, Schedule, StepDecay, WarmupCosine
+from vocolab.tasks.valle import VALLETask
 from vocolab.tasks.vocoder import VocoderTask
 
-__all__ = ["Constant", "Schedule", "StepDecay", "Task", "VocoderTask", "WarmupCosine"]
+__all__ = ["Constant", "InverseSquareRoot", "Schedule", "StepDecay", "Task", "VALLETask", "VocoderTask", "WarmupCosine"]

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 
+from vocolab.data.plan import mix
 from vocolab.tasks.schedules import Constant, Schedule
 
 
@@ -31,12 +33,28 @@ class Task(LightningModule):
         checkpoint["vocolab"] = {"format": 1, **self.card()}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what this update uses from its number alone: Lightning's checkpoints hold no state of the random
-        generators.
+        """Set what this batch uses from its place alone: Lightning's checkpoints hold no state of the random
+        generators. The batches that are accumulated into one update share its number, but not their random numbers.
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        torch.manual_seed((seed * 1_000_003 + self.global_step) * 4099 + self.global_rank)
+        micro = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(mix(seed, self.global_step, micro, self.global_rank))
         factor = self.schedule(self.global_step)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def located(description: Any) -> Any:
+    """A part's description whose `checkpoint`, its own or that of a part within, is found from any working directory;
+    hub names stay as they are.
+    """
+    if isinstance(description, list):
+        return [located(item) for item in description]
+    if not isinstance(description, dict):
+        return description
+    found = {key: located(value) for key, value in description.items()}
+    checkpoint = found.get("checkpoint")
+    if isinstance(checkpoint, str) and Path(checkpoint).expanduser().exists():
+        found["checkpoint"] = str(Path(checkpoint).expanduser().resolve())
+    return found

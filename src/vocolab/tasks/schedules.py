@@ -45,3 +45,16 @@ class WarmupCosine(Schedule):
             return (step + 1) / self.warmup
         progress = min((step - self.warmup) / max(self.total - self.warmup, 1), 1.0)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class InverseSquareRoot(Schedule):
+    """Linear warm-up over `warmup` updates, then 1/sqrt(update), so that it passes through 1 at the end of the warm-up
+    (Vaswani et al. 2017, §5.3, whose factor it is up to the base rate).
+    """
+
+    def __init__(self, warmup: int = 4000):
+        self.warmup = warmup
+
+    def __call__(self, step: int) -> float:
+        warmup = max(self.warmup, 1)
+        return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))

@@ -17,7 +17,7 @@ from vocolab.audio import LogMel
 from vocolab.data.batches import SpeechBatch
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
-from vocolab.tasks.base import Task
+from vocolab.tasks.base import Task, located
 from vocolab.tasks.schedules import Schedule
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.discriminators import Discriminator
@@ -130,20 +130,11 @@ class VocoderTask(Task):
         return {
             "kind": "vocoder",
             "vocoder": describe(self.vocoder),
-            "encoder": _located(describe(getattr(data, "encoder", None))),
+            "encoder": located(describe(getattr(data, "encoder", None))),
             "matching": _matching(data),
             "sample_rate": self.vocoder.sample_rate,
             "hop": self.vocoder.hop,
         }
-
-
-def _located(encoder: dict | None) -> dict | None:
-    """An encoder's description that finds its weights from any working directory."""
-    checkpoint = (encoder or {}).get("init_args", {}).get("checkpoint")
-    if checkpoint is None or not Path(checkpoint).expanduser().exists():
-        return encoder  # the built-in, or a hub name
-    where = str(Path(checkpoint).expanduser().resolve())
-    return {**encoder, "init_args": {**encoder["init_args"], "checkpoint": where}}
 
 
 def _matching(data: Any) -> dict[str, Any]:

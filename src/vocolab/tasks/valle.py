@@ -1,0 +1,283 @@
+"""The training of language models of codes: VALL-E (Wang et al. 2023, §4) for any backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vocolab.checkpoints import fill, read_checkpoint, section
+from vocolab.codecs.base import Codec
+from vocolab.data.batches import SpeechBatch
+from vocolab.errors import UsageError, VocolabError
+from vocolab.lm.base import Condition, LanguageModel, Losses
+from vocolab.lm.sampling import Sampling
+from vocolab.parts import describe
+from vocolab.tasks.base import Task, located
+from vocolab.tasks.schedules import Schedule
+from vocolab.tasks.tally import Clock, Figures, Tally
+from vocolab.tasks.trial import try_batch
+from vocolab.text.symbols import SymbolMap
+
+UNIT = 4096.0  # tokens by which the sums of an update are divided until their number is known
+
+
+def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
+    """As in most language models' training; the rate is that of the reference."""
+    return torch.optim.AdamW(params, lr=3.25e-4, betas=(0.9, 0.95), weight_decay=0.01)
+
+
+class VALLETask(Task):
+    """Train `lm` to continue a text and a prompt with the codes of the response.
+
+    The gradient of an update is that of the mean over all tokens of all its batches, on all ranks, however they are
+    divided: accumulated batches are one big batch, two ranks are one. Under DeepSpeed, which keeps the gradients to
+    itself, each batch's sum is divided by its own number of tokens on all ranks, and batches count alike.
+
+    Before the first update the longest batch of the plan is tried.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
+        schedule: Schedule | None = None,
+        aux_weight: float = 0.01,
+        initialize_from: Path | None = None,
+    ):
+        """
+        Args:
+            lm: what is trained: AR, NAR, both (Split) or one network for all levels (Unified).
+            optimizer: one, over all of it.
+            schedule: factor on the learning rate, by update.
+            aux_weight: of the loss that balances a mixture's experts.
+            initialize_from: start from the weights and the symbols of a checkpoint of the same codec, for fine-tuning;
+                a resume overrides it.
+        """
+        super().__init__(schedule)
+        self.lm = lm
+        self.codec: Codec | None = None  # a codec fitted to the data, which travels with the model
+        self.optimizer, self.aux_weight, self.initialize_from = optimizer, aux_weight, initialize_from
+        self.symbol_map = SymbolMap()
+        self._ids: Tensor | None = None  # (symbols of the data,) their ids in `symbol_map`, where these differ
+        self._languages: Tensor | None = None
+        self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
+        self._tally, self._evaluated = Tally(), Tally()
+        self._clock = Clock()
+
+    # What is needed of the data
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule
+        if _learns(data.codec):
+            self.codec = data.ready_codec().requires_grad_(False).eval()
+        symbols = data.symbol_map()
+        if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
+            self._begin_from(self.initialize_from, symbols)
+        else:
+            self._adopt(symbols, symbols)
+
+    def _begin_from(self, path: Path, data: SymbolMap) -> None:
+        """Take over the weights of a checkpoint and the meaning of its symbols; new symbols get unused rows."""
+        content = read_checkpoint(path)
+        card = content.get("vocolab", {})
+        if card.get("kind") != "lm":
+            raise VocolabError("holds no language model", path, "give a checkpoint of the same kind")
+        ours = self._described_codec()
+        theirs = {key: value for key, value in card["codec"].items() if key != "init_args"}
+        if theirs != {key: value for key, value in ours.items() if key != "init_args"}:
+            raise VocolabError("its codes are those of another codec", path, "prepare the speech with that codec")
+        fill(self.lm, section(content["state_dict"], "lm."), path)
+        self._adopt(SymbolMap(card["symbols"], card["languages"]), data)
+
+    def _adopt(self, known: SymbolMap, data: SymbolMap) -> None:
+        """Speak with the ids of `known`, and give what only the data have the ids that follow."""
+        symbols = [*known.symbols, *(s for s in data.symbols if s not in set(known.symbols))]
+        languages = [*known.languages, *(s for s in data.languages if s not in set(known.languages))]
+        for count, rows, name in (
+            (len(symbols), self.lm.symbols, "symbols"),
+            (len(languages) if self.lm.languages else 0, self.lm.languages, "languages"),
+        ):
+            if count > rows:
+                where = f"model.init_args.lm.init_args.{name}"
+                raise UsageError(f"{count} {name}, rows for {rows}", where, f"set it to {count} or more")
+        self.symbol_map = SymbolMap(symbols, languages)
+        self._ids = _translation(data.symbols, symbols)
+        self._languages = _translation(data.languages, languages)
+
+    def condition(self, batch: SpeechBatch) -> Condition:
+        """What is said and by whom, in the ids of the model."""
+        if batch.text is None or batch.prompts is None or batch.codes is None:
+            lacking = next(n for n in ("text", "codes", "prompts") if getattr(batch, n) is None)
+            remedy = {"text": "set --data.text", "codes": "set --data.codec", "prompts": "use TokenBudget"}[lacking]
+            raise UsageError(f"batches without {lacking}", "data", remedy)
+        text = batch.text if self._ids is None else self._ids.to(batch.text.device)[batch.text]
+        language = batch.language if self.lm.languages else None
+        if language is not None and self._languages is not None:
+            language = self._languages.to(language.device)[language]
+        return Condition(text, batch.text_lengths, batch.prompts, batch.prompt_lengths, language)
+
+    # Training
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer([p for p in self.lm.parameters() if p.requires_grad])
+
+    def training_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
+        losses = self.lm.loss(self.condition(batch), batch.codes, batch.lengths)
+        self._tally.add(losses)
+        # Lightning divides by the batches of the update, and the mean over ranks by their number.
+        share = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return self._objective(losses) * (share / self._divisor(losses))
+
+    def _objective(self, losses: Losses) -> Tensor:
+        """Summed over tokens."""
+        if losses.aux_loss is None:
+            return losses.total
+        return losses.total + self.aux_weight * losses.aux_loss * losses.tokens
+
+    def _divisor(self, losses: Losses) -> Tensor | float:
+        return self._reduce(losses.tokens.detach().float()) if self._engine_owns_gradients else UNIT
+
+    @property
+    def _engine_owns_gradients(self) -> bool:
+        """DeepSpeed: it accumulates, clips and steps, and gradients are not to be seen."""
+        return self.trainer.strategy.handles_gradient_accumulation
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the summed gradients by the number of tokens they were summed over, before they are clipped."""
+        if self._engine_owns_gradients and not self._completes_update:
+            return
+        figures = self._tally.take(self._reduce)
+        if not self._engine_owns_gradients:
+            gradients = [p.grad for p in self.lm.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, (UNIT / figures.tokens).to(gradients[0].dtype))
+        self._tokens = self._tokens.to(figures.tokens.device) + figures.tokens
+        self.log("train/loss", figures.means["loss"], prog_bar=True, logger=False)
+        if (self.global_step + 1) % max(self.trainer.log_every_n_steps, 1) == 0:
+            self._log_update(figures, optimizer)
+
+    def _log_update(self, figures: Figures, optimizer: Optimizer) -> None:
+        """One row of metrics. Not by `self.log`, which repeats the last value of a level that was not drawn again."""
+        tokens = float(self._tokens)
+        metrics = figures.named("train") | {"train/lr": optimizer.param_groups[0]["lr"], "tokens_processed": tokens}
+        metrics |= {"tokens_per_s": self._clock.rate(tokens), "epoch": self.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.global_step)
+
+    # Evaluation
+
+    def validation_step(self, batch: SpeechBatch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: SpeechBatch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def _evaluate(self, batch: SpeechBatch) -> None:
+        """Every level of every utterance, whatever training draws."""
+        condition = self.condition(batch)
+        for part, level in members(self.lm):
+            levels = None if level is None else torch.full_like(batch.lengths, level)
+            self._evaluated.add(part.loss(condition, batch.codes, batch.lengths, levels))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    def _log_evaluation(self, split: str) -> None:
+        figures = self._evaluated.take(self._reduce)
+        if figures is not None:
+            metrics = figures.named(split) | {"tokens_processed": float(self._tokens)}
+            self.log_dict(metrics, prog_bar=False)
+
+    def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
+        """Waveforms (T,) of the batch's texts in the voices of its prompts."""
+        seeds = batch_idx * 65536 + torch.arange(len(batch.text))  # the same speech each time
+        response = self.lm.generate(self.condition(batch), Sampling(), seeds=seeds)
+        codec = self.trainer.datamodule.ready_codec().to(self.device)
+        rows = zip(response.codes, response.lengths.tolist(), strict=True)
+        return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
+
+    # Around training
+
+    def on_fit_start(self) -> None:
+        batch = self.trainer.strategy.batch_to_device(self.trainer.datamodule.longest_batch()).unpacked()
+        with self.trainer.precision_plugin.forward_context():
+            try_batch(batch, self._trial, self.lm, backward=not self._engine_owns_gradients)
+
+    def _trial(self, batch: SpeechBatch) -> Tensor:
+        return self._objective(self.lm.loss(self.condition(batch), batch.codes, batch.lengths)) / UNIT
+
+    def on_train_start(self) -> None:
+        self._clock.start(float(self._tokens))
+
+    def on_validation_start(self) -> None:
+        self._clock.pause()
+
+    def on_validation_end(self) -> None:
+        self._clock.go_on()
+
+    def on_train_batch_start(self, batch: SpeechBatch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self._completes_update = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+
+    def train(self, mode: bool = True) -> VALLETask:
+        super().train(mode)
+        if self.codec is not None:
+            self.codec.eval()
+        return self
+
+    def _reduce(self, sums: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(sums, reduce_op="sum")
+
+    # The checkpoint
+
+    def card(self) -> dict[str, Any]:
+        data = self.trainer.datamodule
+        return {
+            "kind": "lm",
+            "lm": describe(self.lm),
+            "codec": self._described_codec(),
+            "codec_vocoder": describe(getattr(self.codec, "vocoder", None)),
+            "text": describe(data.text),
+            "symbols": self.symbol_map.symbols,
+            "languages": self.symbol_map.languages,
+            "levels": data.codec.levels,
+            "size": data.codec.size,
+            "sample_rate": data.codec.sample_rate,
+            "hop": data.codec.hop,
+            "prompt_seconds": getattr(data.batches, "prompt_seconds", None),
+            "statistics": {"updates": self.global_step, "tokens": int(self._tokens)},
+        }
+
+    def _described_codec(self) -> dict[str, Any]:
+        codec = self.trainer.datamodule.codec if self.codec is None else self.codec
+        return located(describe(codec)) | codec.fingerprint()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        card = checkpoint["vocolab"]
+        self._tokens = torch.tensor(float(card["statistics"]["tokens"]), dtype=torch.float64)
+        self._adopt(SymbolMap(card["symbols"], card["languages"]), self.trainer.datamodule.symbol_map())
+
+
+def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
+    """The networks of `lm` with each level they are drawn to train on; None: the one level they always train."""
+    for part in (lm.ar, lm.nar) if hasattr(lm, "ar") and hasattr(lm, "nar") else (lm,):
+        yield from ((part, level) for level in getattr(part, "drawn", range(0)) or [None])
+
+
+def _learns(codec: Codec) -> bool:
+    """Whether the codec is fitted to the data: then it travels in the checkpoint, else the checkpoint names it."""
+    return type(codec).fit is not Codec.fit
+
+
+def _translation(given: list[str], ours: list[str]) -> Tensor | None:
+    """(len(given),) the id in `ours` of each id in `given`; None where they are the same."""
+    ids = {name: i for i, name in enumerate(ours)}
+    table = [ids[name] for name in given]
+    return None if table == list(range(len(given))) else torch.tensor(table)
