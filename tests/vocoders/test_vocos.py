@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from vocolab import audio
+from vocolab.audio.stft import inverse_stft, overlap_add, spectrogram
 from vocolab.errors import UsageError, VocolabError
 from vocolab.parts import build, describe
 from vocolab.vocoders import Vocoder, Vocos
-from vocolab.vocoders.stft import inverse_stft, overlap_add, spectrogram
 
 TINY = {"in_channels": 6, "dim": 16, "blocks": 2, "hidden": 24}
 

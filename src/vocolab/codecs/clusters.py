@@ -21,7 +21,10 @@ def means(points: Tensor, members: Tensor, count: int) -> tuple[Tensor, Tensor]:
     The mean of an empty one is zero.
     """
     sizes = torch.bincount(members, minlength=count)
-    sums = points.new_zeros(count, points.shape[1]).index_add_(0, members, points)
+    if points.is_cuda:  # index_add_ adds in any order there: another sum each time
+        sums = torch.nn.functional.one_hot(members, count).to(points.dtype).T @ points
+    else:
+        sums = points.new_zeros(count, points.shape[1]).index_add_(0, members, points)
     return sums / sizes.clamp(min=1)[:, None], sizes
 
 

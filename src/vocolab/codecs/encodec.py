@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from vocolab import _compat, weights
 from vocolab.codecs.base import Codec, batch_lengths, check_codes
+from vocolab.codecs.vocos import load_vocos
 from vocolab.errors import UsageError, VocolabError
 
 
@@ -57,22 +60,29 @@ class EnCodec(Codec):
     """EnCodec's causal mono model: 24 kHz, a frame every 320 samples, codebooks of 1024; 1.5/3/6 kbps = 2/4/8 levels.
 
     checkpoint: a Hugging Face folder or hub name, or the encodec package's file (`encodec_24khz-d7cc33bc.th`); the
-    same weights give the same codes from both. bandwidth: kbit/s, a whole number of codebooks. Codes are those of the
-    public model on the row's whole frames: samples beyond the last are dropped, so a frame is always `hop` samples and
-    no frame depends on padding.
+    same weights give the same codes from both. bandwidth: kbit/s, a whole number of codebooks. decoder: a Vocos trained
+    on these codes (a file, folder or hub name such as `charactr/vocos-encodec-24khz`), instead of EnCodec's own.
+    Codes are those of the public model on the row's whole frames: samples beyond the last are dropped, so a frame is
+    always `hop` samples and no frame depends on padding. The networks' weights are in no state dict of the codec.
     """
 
     licence = "CC-BY-NC-4.0"
 
-    def __init__(self, checkpoint: str | Path = "facebook/encodec_24khz", bandwidth: float = 6.0):
+    def __init__(
+        self,
+        checkpoint: str | Path = "facebook/encodec_24khz",
+        bandwidth: float = 6.0,
+        decoder: str | Path | None = None,
+    ):
         super().__init__()
-        self.checkpoint, self.bandwidth = checkpoint, bandwidth
+        self.checkpoint, self.bandwidth, self.decoder = checkpoint, bandwidth, decoder
+        # Weights come late: they go where the codec was sent before.
         self.register_buffer("placement", torch.empty(0), persistent=False)
-        self._network: list[nn.Module] = []  # not a submodule: its weights are the checkpoint's business
+        self._networks: dict[str, nn.Module] = {}  # not submodules: see `_apply`
 
-    def _apply(self, fn, recurse: bool = True) -> EnCodec:
-        """Move the network along, though it is not a submodule: its weights are neither trained nor saved here."""
-        for network in self._network:
+    def _apply(self, fn: Callable, recurse: bool = True) -> EnCodec:
+        """Move the networks along, though they are not submodules: their weights are neither trained nor saved here."""
+        for network in self._networks.values():
             network._apply(fn)
         return super()._apply(fn, recurse)
 
@@ -108,29 +118,24 @@ class EnCodec(Codec):
 
     @functools.cached_property
     def weights_file(self) -> Path:
-        return (
-            Path(self.checkpoint).expanduser() if self._is_file else weights.find_file(self.checkpoint, weights.FILES)
-        )
+        if not self._is_file:
+            return weights.find_file(self.checkpoint, weights.FILES)
+        path = Path(self.checkpoint).expanduser()
+        if not path.is_file():
+            raise VocolabError("no such checkpoint", path, "check the path, or name a hub model as OWNER/NAME")
+        return path
 
     def load(self) -> EnCodec:
-        if not self._network:
-            _compat.torchaudio()
-            from transformers import EncodecConfig, EncodecModel
-
-            shape = self.shape
-            network = EncodecModel(
-                EncodecConfig(
-                    target_bandwidths=[shape.level_kbps * shape.levels],
-                    sampling_rate=shape.sample_rate,
-                    num_filters=shape.filters,
-                    hidden_size=shape.dim,
-                    upsampling_ratios=list(shape.ratios),
-                    codebook_size=shape.size,
-                )
-            )
-            tensors = weights.read_tensors(self.weights_file, rename)
-            fill(network, tensors, self.weights_file)
-            self._network.append(network.requires_grad_(False).eval().to(self.placement.device))
+        if "encodec" not in self._networks:
+            network = build_network(self.shape)
+            fill(network, weights.read_tensors(self.weights_file, rename), self.weights_file)
+            self._networks["encodec"] = network.to(self.placement)
+        if self.decoder is not None and "vocos" not in self._networks:
+            vocos = load_vocos(self.decoder, self.size, self.hop)
+            if vocos.levels < self.levels:
+                what = f"a Vocos of {vocos.levels} levels for a codec of {self.levels}"
+                raise VocolabError(what, self.decoder, "lower the bandwidth, or leave out the decoder")
+            self._networks["vocos"] = vocos.to(self.placement)
         return self
 
     def frames(self, samples: int) -> int:
@@ -138,7 +143,7 @@ class EnCodec(Codec):
 
     @torch.no_grad()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        network = self.load()._network[0]
+        network = self.load()._networks["encodec"]
         lengths = batch_lengths(wav, lengths) // self.hop  # frames
         shortest = int(lengths.min()) if len(lengths) else 1
         if wav.ndim != 2 or shortest < 1:
@@ -155,19 +160,32 @@ class EnCodec(Codec):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        network = self.load()._network[0]
-        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.shape.levels:
+        network = self.load()._networks["encodec"]
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.levels:
             remedy = f"give (B, k, L) with 1 to {self.levels} levels"
             raise VocolabError(f"codes of shape {tuple(codes.shape)}", "EnCodec", remedy)
-        hidden = network.quantizer.decode(check_codes(codes, self.size).transpose(0, 1))  # (B, dim, L)
+        check_codes(codes, self.size)
+        if "vocos" in self._networks:
+            return self._networks["vocos"](codes).clamp(-1, 1)
+        hidden = network.quantizer.decode(codes.transpose(0, 1))  # (B, dim, L)
         return network.decoder(hidden)[:, 0].float().clamp(-1, 1)
 
     def fingerprint(self) -> dict[str, Any]:
+        """The digest of the weights, the same for the same weights in either layout."""
         return {"weights": self._digest}
 
     @functools.cached_property
     def _digest(self) -> str:
-        return weights.sha256(self.weights_file)
+        digest = hashlib.sha256()
+        # Without what only training needs of the codebooks.
+        parts = re.compile(r"(?:encoder|decoder)\..*|quantizer\..*\.embed")
+        tensors = weights.read_tensors(
+            self.weights_file, lambda name: new if parts.fullmatch(new := rename(name)) else None
+        )
+        for name in sorted(tensors):
+            digest.update(name.encode())
+            digest.update(tensors[name].float().contiguous().numpy())
+        return digest.hexdigest()
 
     @property
     def _is_file(self) -> bool:
@@ -216,8 +234,24 @@ def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecSha
     return EnCodecShape(24000, filters, dim, ratios, size, levels)
 
 
+def build_network(shape: EnCodecShape) -> nn.Module:
+    """transformers' EnCodec of these sizes, with random weights."""
+    _compat.torchaudio()
+    from transformers import EncodecConfig, EncodecModel
+
+    config = EncodecConfig(
+        target_bandwidths=[shape.level_kbps * shape.levels],
+        sampling_rate=shape.sample_rate,
+        num_filters=shape.filters,
+        hidden_size=shape.dim,
+        upsampling_ratios=list(shape.ratios),
+        codebook_size=shape.size,
+    )
+    return EncodecModel(config)
+
+
 def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
-    """Load tensors of Hugging Face's names. Raises `VocolabError` where they are not those of `network`."""
+    """Load tensors of Hugging Face's names, for inference. Raises `VocolabError` where they are not those of `network`."""
     wanted = {name: value.shape for name, value in network.state_dict().items()}
     for name in sorted(wanted):
         if name not in tensors:
@@ -226,6 +260,10 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
             what = f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(wanted[name])}"
             raise VocolabError(what, where, "give weights that fit the configuration")
     network.load_state_dict({name: tensors[name] for name in wanted})
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")  # every call would compute it again
+    network.requires_grad_(False).eval()
 
 
 def _together(frames: list[int]) -> Iterator[tuple[list[int], int]]:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab.audio.stft import spectrogram
 from vocolab.errors import UsageError
 from vocolab.vocoders.normed import Normed, SNConv1d, WNConv1d, WNConv2d
-from vocolab.vocoders.stft import spectrogram
 
 SLOPE = 0.1  # of every LeakyReLU
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab.audio.stft import spectrogram
 from vocolab.vocoders.discriminators import SLOPE, Discriminator, Judgement
 from vocolab.vocoders.normed import WNConv1d
-from vocolab.vocoders.stft import spectrogram
 
 
 class FrameNet(nn.Module):

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab.audio import LogMel
+from vocolab.audio.stft import spectrogram
 from vocolab.vocoders.discriminators import Discriminator, Judgement
 from vocolab.vocoders.normed import frozen
-from vocolab.vocoders.stft import spectrogram
 
 
 class WaveLoss(nn.Module, ABC):

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vocolab.audio.stft import inverse_stft
 from vocolab.errors import UsageError
 from vocolab.vocoders.base import Vocoder
-from vocolab.vocoders.stft import inverse_stft
 
 
 class ConvNeXtBlock(nn.Module):
