@@ -1,0 +1,94 @@
+"""Mixtral (Jiang et al. 2024): Llama whose feed-forward layers are mixtures of experts, two a position.
+
+Weights as in transformers' `MixtralModel`, the experts of a layer as one tensor. Nothing is dropped, so a row's result
+depends neither on its batch mates nor on what comes later.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocolab.errors import UsageError
+from vocolab.lm.backbones.layers import Linear
+from vocolab.lm.backbones.llama import Llama
+from vocolab.lm.backbones.moe import balance_loss, route
+
+
+class Router(nn.Module):
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(experts, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, D) -> logits (N, E)."""
+        return F.linear(x, self.weight)
+
+
+class Experts(nn.Module):
+    """All experts of a layer; gate and up of each lie in one matrix."""
+
+    def __init__(self, dim: int, ffn: int, experts: int) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * ffn, dim))
+        self.down_proj = nn.Parameter(torch.empty(experts, dim, ffn))
+
+    def forward(self, x: Tensor, expert: int) -> Tensor:
+        """x (N, D) -> (N, D) by one of them."""
+        gate, up = F.linear(x, self.gate_up_proj[expert]).chunk(2, -1)
+        return F.linear(F.silu(gate) * up, self.down_proj[expert])
+
+
+class SparseFeedForward(nn.Module):
+    def __init__(self, dim: int, ffn: int, experts: int, top: int) -> None:
+        super().__init__()
+        self.top = top
+        self.gate = Router(dim, experts)
+        self.experts = Experts(dim, ffn, experts)
+
+    def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x (B, L, D) -> (B, L, D) and, where real (B, L) tells which positions count, the balance loss."""
+        flat = x.flatten(0, 1)  # (N, D)
+        chosen, weights, probabilities = route(self.gate(flat), self.top)
+        weights = weights.to(x.dtype)
+        if len(flat) == 1:  # a decoding step: its own experts, and nothing to sort
+            mixed = sum(weights[:, i, None] * self.experts(flat, expert) for i, expert in enumerate(chosen[0].tolist()))
+        else:
+            mixed = torch.zeros_like(flat)
+            for expert in chosen.unique().tolist():
+                position, slot = torch.where(chosen == expert)
+                share = weights[position, slot, None] * self.experts(flat[position], expert)
+                mixed = mixed.index_add(0, position, share.to(mixed.dtype))
+        return mixed.view_as(x), None if real is None else balance_loss(chosen, probabilities, real.flatten())
+
+
+class Mixtral(Llama):
+    """`experts`: how many each layer has; `top`: how many of them a position uses. `linear` is the class of the
+    attention's matrices. The balance loss is the mean over the layers.
+    """
+
+    theta = 1e6
+    eps = 1e-5
+
+    def __init__(
+        self,
+        dim: int = 512,
+        heads: int = 8,
+        layers: int = 12,
+        ffn: int | None = None,
+        dropout: float = 0.1,
+        gradient_checkpointing: bool = False,
+        linear: Linear = None,
+        experts: int = 8,
+        top: int = 2,
+    ) -> None:
+        if not 1 <= top <= experts:
+            raise UsageError(
+                f"a position cannot use {top} of {experts} experts", "top", "give more experts or less top"
+            )
+        self.experts, self.top = experts, top
+        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
+
+    def _feed_forward(self, ffn: int, Matrix: type[nn.Linear]) -> nn.Module:
+        return SparseFeedForward(self.dim, ffn, self.experts, self.top)
