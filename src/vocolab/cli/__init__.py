@@ -26,6 +26,9 @@ TRAINER = {
 COMMANDS = {
     "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
+    "synthesize": ("vocolab.cli.synthesize", "say text in the voice of a reference"),
+    "export": ("vocolab.cli.export", "write a model as one file for elsewhere"),
+    "plot": ("vocolab.cli.plot", "curves of one or several runs"),
     "report": ("vocolab.cli.report", "what a run can do: sound, a picture, figures"),
 }
 

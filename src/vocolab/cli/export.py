@@ -1,0 +1,50 @@
+"""Write a model as one file for elsewhere.
+
+safetensors: weights, and in the metadata all that inference needs to know; every command takes it as a checkpoint.
+hifigan: the official layout of a HiFi-GAN generator. A folder that DeepSpeed wrote is put together in fp32 on the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vocolab.errors import UsageError, VocolabError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("checkpoint", metavar="CKPT", type=Path, help="of a run, an official g_*.pt, or a folder of DeepSpeed")
+    add("-o", "--output", metavar="OUT", type=Path, required=True, help="the file to write")
+    add(
+        "--format",
+        choices=("safetensors", "hifigan"),
+        default="safetensors",
+        help="hifigan: for a HiFi-GAN vocoder (default: safetensors)",
+    )
+    add("--overwrite", action="store_true", help="replace an existing output")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.checkpoint.exists():
+        raise VocolabError("no such file", args.checkpoint, "correct CKPT")
+    if args.output.is_dir():
+        raise UsageError("the output is a folder", args.output, "name a file with -o")
+    if args.output.exists() and args.output.samefile(args.checkpoint):
+        raise UsageError("the output is the checkpoint", args.output, "choose another -o")
+    if args.format == "safetensors" and args.output.suffix != ".safetensors":
+        raise UsageError("not named .safetensors", args.output, "name it so, or choose another --format")
+    if args.format == "hifigan":
+        from vocolab.checkpoints import export_hifigan, load_vocoder
+
+        export_hifigan(load_vocoder(args.checkpoint).vocoder, args.output, args.overwrite)
+        print(args.output)
+        return 0
+
+    from vocolab.export import export_safetensors
+
+    card = export_safetensors(args.checkpoint, args.output, args.overwrite)
+    print(f"{args.output}: {card['kind']}, {args.output.stat().st_size / 1e6:.1f} MB")
+    if card.get("codec_licence"):
+        print(f"its codec's weights are under {card['codec_licence']}")
+    return 0

@@ -1,0 +1,36 @@
+"""Curves of one or several runs, from their metrics.csv, into a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vocolab.errors import UsageError, VocolabError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs; several are drawn over each other")
+    add("--xs", metavar="K", default="step", help="metric to the right, such as tokens_processed (default: step)")
+    add(
+        "--ys",
+        metavar="K",
+        nargs="+",
+        default=["loss"],
+        help="metrics upwards; a bare name is also train/NAME and train/NAME_level_* (default: loss)",
+    )
+    add("-o", "--output", metavar="F", type=Path, required=True, help="the picture: .png, .pdf or .svg")
+    add("--overwrite", action="store_true", help="replace an existing picture")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UsageError("not a picture's name", args.output, "end it in .png, .pdf or .svg")
+    if args.output.exists() and not args.overwrite:
+        raise VocolabError("output exists", args.output, "choose another -o or pass --overwrite")
+
+    from vocolab.plot import plot
+
+    plot(args.runs, args.xs, args.ys, args.output, args.overwrite)
+    print(args.output)
+    return 0

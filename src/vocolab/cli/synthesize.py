@@ -1,0 +1,234 @@
+"""Say text in the voice of a reference.
+
+A language model continues a few seconds of the reference with codes of the text, and its codec turns them into speech.
+The same seed gives the same speech.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vocolab.errors import UsageError, VocolabError
+
+if TYPE_CHECKING:
+    from vocolab.pipelines import TTS, Prompt, Spoken
+
+# Fields of `vocolab.lm.Sampling`, spelt as flags: type and help. Their defaults are the class's, which is not imported
+# for a help text.
+SAMPLING: dict[str, tuple[type, str]] = {
+    "ar_temp": (float, "temperature of the first codebook; 0: always the likeliest (default: 0.95)"),
+    "nar_temp": (float, "temperature of the other codebooks (default: 0.2)"),
+    "min_ar_temp": (float, "with 0 or more: between this and --ar-temp, lower where the model is sure (default: off)"),
+    "min_nar_temp": (float, "likewise of the other codebooks (default: off)"),
+    "top_k": (int, "sample among the K likeliest (default: 0, all)"),
+    "top_p": (float, "sample among the likeliest that together reach P (default: 1, all)"),
+    "repetition_penalty": (float, "above 1: make codes that were said less likely (default: 1)"),
+    "repetition_penalty_decay": (float, "above 0: the less the longer ago (default: 0)"),
+    "length_penalty": (float, "above 0 lengthens, below 0 shortens (default: 0)"),
+    "beam_width": (int, "beam search over so many sequences instead of sampling (default: 0, none)"),
+    "mirostat_tau": (float, "keep the surprise at so many bits (Mirostat; default: 0, off)"),
+    "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
+    "repetition_window": (int, "sample again what fills the last N codes (VALL-E 2; default: 0, off)"),
+    "repetition_ratio": (float, "share of that window that is too much (default: 0.1)"),
+    "max_ar_steps": (int, "frames after which a response is cut (default: 900)"),
+    "max_nar_levels": (int, "codebooks after the first (default: 7)"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("text", metavar="TEXT", nargs="?", help="what to say")
+    add("--text-file", metavar="F", type=Path, help="texts to say, one a line; blank lines are skipped")
+    add("--ref", metavar="PATH", nargs="+", type=Path, default=[], help="speech of the voice: files or folders")
+    add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an exported .safetensors")
+    add("--codec", metavar="PATH", type=Path, help="the codec's weights, where the checkpoint does not find them")
+    add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
+    add("--language", metavar="L", help="of the text (default: the model's, where it has one)")
+    add(
+        "--input-prompt-length",
+        metavar="S",
+        type=float,
+        help="seconds of the references to hear (default: as trained); each from where its speech begins",
+    )
+    for name, (kind, text) in SAMPLING.items():
+        add(_flag(name), metavar="N" if kind is int else "X", type=kind, help=text)
+    add("--max-ar-context", metavar="N", type=int, help="only for models trained with a window of N frames")
+    add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
+    add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add("--dtype", help="of the model's weights: float32, bfloat16 or float16 (default: float32)")
+    add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+    add("--json", action="store_true", help="print frames, stopped, seconds and tokens_per_s, a line for each text")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    jobs = plan(_texts(args), args.output, args.overwrite)
+
+    from vocolab import audio
+    from vocolab.cli.devices import usable_device
+    from vocolab.pipelines import TTS
+
+    given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
+    sampling = TTS.sampling(**given)
+    references = audio.find(args.ref)
+    tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
+    ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs])
+    _say_unknown(tts)
+    prompt = tts.get_prompt(references, args.input_prompt_length)
+    _say(_heard(prompt, references))
+    progress = Progress([name for name, _, _ in jobs], args.batch_size, sampling.max_ar_steps)
+    spoken = tts.speak(
+        ids, prompt, sampling, args.language, args.seed, args.batch_size, args.amp, on_step=progress.step
+    )
+    with progress:
+        return _write_all(tts, spoken, jobs, args, progress)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what no work would put right."""
+    if (args.text is None) == (args.text_file is None):
+        raise UsageError("one text is needed", "command line", "give either TEXT or --text-file F")
+    if args.output is None:
+        raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
+    if args.output.suffix.lower() in (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff") and not args.output.is_dir():
+        raise UsageError("only .wav is written", args.output, "give OUT.wav or a folder")
+    if not args.ref:
+        raise UsageError("no reference speech", "command line", "say with --ref PATH whose voice is to speak")
+    if args.max_ar_context is not None:
+        remedy = "leave it out: no model here is trained to speak without all that came before"
+        raise UsageError(f"--max-ar-context is {args.max_ar_context}", "command line", remedy)
+    if args.batch_size < 1:
+        raise UsageError(f"--batch-size is {args.batch_size}", "command line", "give at least 1")
+    for path, flag in ((args.checkpoint, "--checkpoint"), (args.text_file, "--text-file"), (args.codec, "--codec")):
+        if path is not None and not path.exists():
+            raise VocolabError("no such file", path, f"correct {flag}")
+
+
+def _texts(args: argparse.Namespace) -> list[tuple[int, str, str]]:
+    """(line, what to call it, text) of each text."""
+    if args.text_file is None:
+        return [(1, "TEXT", args.text)]
+    try:
+        lines = args.text_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocolabError(f"not a text file ({error})", args.text_file, "give UTF-8 text, a line for each") from error
+    found = [(n, f"{args.text_file}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise VocolabError("empty text", args.text_file, "give something to say, a line for each text")
+    return found
+
+
+def plan(texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool) -> list[tuple[str, str, Path]]:
+    """(name, text, file to write) of each text. Raises `VocolabError` where a file exists."""
+    single = output.suffix.lower() == ".wav" and not output.is_dir()
+    if single and len(texts) > 1:
+        raise UsageError(f"{len(texts)} texts do not fit in one", output, "give a folder with -o")
+    width = max(4, len(str(texts[-1][0])))
+    jobs = [(name, text, output if single else output / f"{n:0{width}d}.wav") for n, name, text in texts]
+    for _, _, target in jobs:
+        if target.exists() and not overwrite:
+            raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
+    return jobs
+
+
+def _say_unknown(tts: TTS) -> None:
+    if tts.symbols.unknown:
+        counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in tts.symbols.unknown.most_common(10))
+        _say(f"symbols the model never saw, spoken as <unk>: {counts}")
+
+
+def _heard(prompt: Prompt, references: Sequence[Path]) -> str:
+    """What the model hears of the voice."""
+    parts = [f"{e.used:.1f} of {e.seconds:.1f} s of {e.path}" for e in prompt.excerpts]
+    left = len(references) - len(parts)
+    return "voice: " + ", ".join(parts) + (f"; {left} further files are not needed" if left else "")
+
+
+def _write_all(
+    tts: TTS, spoken: Iterable[Spoken], jobs: list[tuple[str, str, Path]], args: argparse.Namespace, progress: Progress
+) -> int:
+    """Write each text as it is done; one that fails does not stop the rest."""
+    from vocolab import audio
+
+    failed = 0
+    for (name, _, target), one in zip(jobs, spoken, strict=True):
+        try:
+            audio.write(target, one.wav, tts.sample_rate, overwrite=args.overwrite)
+        except VocolabError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            progress.say(f"{name}: {error}")
+            continue
+        progress.done(name, target, one)
+        if args.json:
+            figures = {"frames": one.frames, "stopped": one.stopped, "seconds": round(one.seconds, 3)}
+            figures |= {"tokens_per_s": round(one.tokens_per_s, 1), "path": str(target)}
+            print(json.dumps(figures), flush=True)
+    if failed:
+        raise VocolabError(f"{failed} of {len(jobs)} texts failed", args.output, "see the lines above")
+    return 0
+
+
+class Progress:
+    """A bar of frames on a terminal; else a line for each text as it is done."""
+
+    def __init__(self, names: Sequence[str], batch_size: int, limit: int):
+        self.names, self.batch_size, self.limit = names, batch_size, limit
+        self._bar = None
+        self._batch, self._done, self._frame, self._began = 0, 0, 0, time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
+            self._bar = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), refresh_per_second=8)
+            self._bar.add_task("", total=self.limit)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, frame: int) -> None:
+        """`frame` frames of the batch at hand are there; it begins anew with every batch."""
+        if self._bar is not None:
+            if frame <= self._frame:
+                self._batch += 1
+            first = self._batch * self.batch_size
+            last = min(first + self.batch_size, len(self.names))
+            self._bar.update(0, completed=frame, description=f"[{first + 1}–{last} of {len(self.names)}]")
+            self._frame = frame
+
+    def done(self, name: str, target: Path, spoken: Spoken) -> None:
+        self._done += 1
+        what = f"{spoken.frames} frames, {spoken.seconds:.1f} s"
+        if not spoken.stopped:
+            what += f"; it did not stop by itself and was cut after {spoken.frames} frames: see --max-ar-steps, --seed"
+        self.say(f"[{self._done}/{len(self.names)}] {name} -> {target}, {what}")
+
+    def say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        else:
+            _say(line)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

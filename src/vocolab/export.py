@@ -1,0 +1,87 @@
+"""A model as one safetensors file that PyTorch loads anywhere: weights, and all that inference needs to know."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vocolab import __version__
+from vocolab.checkpoints import fill, load_vocoder, read_checkpoint, section
+from vocolab.checkpoints.content import CARD, check_format
+from vocolab.codecs import Codec
+from vocolab.errors import VocolabError
+from vocolab.files import atomic, check_absent
+from vocolab.lm import LanguageModel
+from vocolab.parts import build, describe
+
+
+def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Any]:
+    """Write the model of a checkpoint as safetensors; returns the card that the file's metadata holds as JSON under
+    `vocolab`. `path`: a checkpoint of a vocoder or a language model, an official vocoder, or a folder of DeepSpeed.
+
+    A language model's card says how it is built, its symbols and languages, its codec with the fingerprint and the
+    licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
+    model, `output` exists, or the disk refuses.
+    """
+    path, output = Path(path), Path(output)
+    check_absent(output, overwrite)
+    content = consolidate(path) if path.is_dir() else read_checkpoint(path)
+    if content.get(CARD, {}).get("kind") == "lm":
+        card, state = _language_model(content, path)
+    else:
+        loaded = load_vocoder(path)
+        card = {**loaded.meta, "vocoder": describe(loaded.vocoder)}
+        state = {f"vocoder.{key}": value for key, value in loaded.vocoder.state_dict().items()}
+    card["exported_by"] = f"vocolab {__version__}"
+    # Cloned: safetensors stores no tensor twice, and two names may share one.
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    with atomic(output, overwrite) as temporary:
+        try:
+            save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
+        except SafetensorError as error:
+            raise VocolabError(f"cannot write ({error})", output, "free space or choose another place") from error
+    return card
+
+
+def _language_model(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The card and the weights of a language model, which fit each other."""
+    card = dict(check_format(content[CARD], path))
+    state = content.get("state_dict", {})
+    fill(build(card["lm"], LanguageModel), section(state, "lm."), path)
+    card["codec_licence"] = build(card["codec"], Codec).licence
+    return card, {key: value for key, value in state.items() if key.startswith(("lm.", "codec."))}
+
+
+def consolidate(folder: Path) -> dict[str, Any]:
+    """The checkpoint in a folder that DeepSpeed wrote, its weights put together from all ranks in fp32.
+
+    Needs the package `deepspeed`, whose reader runs code that the files contain: give it folders of your own runs only.
+    Raises `VocolabError` where the folder is none of DeepSpeed's, or lacks parts.
+    """
+    tag = folder / "latest"
+    if not tag.is_file():
+        raise VocolabError("a folder, but none that DeepSpeed wrote (no file `latest`)", folder, "give a checkpoint")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it prints
+            from deepspeed.utils import zero_to_fp32
+    except ImportError as error:
+        raise VocolabError("DeepSpeed is not installed", folder, "pip install 'vocolab[deepspeed]'") from error
+    parts = folder / tag.read_text().strip()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            state = zero_to_fp32.get_fp32_state_dict_from_zero_checkpoint(str(folder))
+            model_file = zero_to_fp32.get_model_state_files(str(parts))[0]
+        content = torch.load(model_file, map_location="cpu", weights_only=False)
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        raise VocolabError(f"cannot be put together ({error})", folder, "copy the whole folder again") from error
+    # Lightning before 2.1 wrapped the module.
+    return {**content, "state_dict": {key.removeprefix("_forward_module."): value for key, value in state.items()}}
