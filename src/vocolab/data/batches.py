@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vocolab.data.budget import PromptKind, Prompts, TokenPlan
 from vocolab.data.index import Index
-from vocolab.data.plan import Cover, CropPlan, LengthPlan, Plan, UtterancePlan
+from vocolab.data.plan import Cover, CropPlan, Items, LengthPlan, Plan, UtterancePlan
 from vocolab.errors import UsageError
 
 
@@ -56,13 +59,20 @@ class SpeechBatch:
 class Batches(ABC):
     """How samples are drawn from a corpus and put together."""
 
+    remedy: str  # where a split is too small for a batch
+    left_out: str = "too short for a batch"  # why a plan leaves utterances out
+
     @abstractmethod
-    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
-        """The full batches of a training epoch, not yet divided among ranks. A pure function of its arguments."""
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> Plan:
+        """The batches of a training epoch, not yet divided among ranks. A pure function of its arguments."""
 
     @abstractmethod
     def cover(self, index: Index, ranks: int = 1) -> Plan:
         """The batches of every evaluation, each sample in one of them; a multiple of `ranks`, none empty."""
+
+    @abstractmethod
+    def longest(self, index: Index) -> Items:
+        """A training batch that takes as much memory as any, to be tried before the others."""
 
 
 class Crops(Batches):
@@ -71,12 +81,16 @@ class Crops(Batches):
     def __init__(self, frames: int = 22, size: int = 16):
         self.frames = _positive("frames", frames)
         self.size = _positive("size", size)
+        self.remedy = "reduce --data.batches.size or --data.batches.frames, or add speech"
 
-    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> CropPlan:
         return CropPlan(index.rows["frames"], self.frames, self.size, seed, epoch)
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:
         return Cover(self.plan(index, 0, 0), ranks)
+
+    def longest(self, index: Index) -> Items:
+        return self.plan(index, 0, 0)[0]
 
 
 class Utterances(Batches):
@@ -84,12 +98,81 @@ class Utterances(Batches):
 
     def __init__(self, size: int = 8):
         self.size = _positive("size", size)
+        self.remedy = "reduce --data.batches.size, or add speech"
 
-    def plan(self, index: Index, seed: int, epoch: int) -> Plan:
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> UtterancePlan:
         return UtterancePlan(index.rows["frames"], self.size, seed, epoch)
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:
         return Cover(LengthPlan(index.rows["frames"], self.size), ranks)
+
+    def longest(self, index: Index) -> Items:
+        plan = LengthPlan(index.rows["frames"], self.size)
+        return plan.items(np.arange(max(plan.count - plan.size, 0), plan.count))
+
+
+class TokenBudget(Batches):
+    """Utterances with prompts for a language model of codes, as many as fit: `rows · longest` positions of a batch are
+    at most `tokens`, where a position is a symbol, a frame of the prompt or of the response, or one of a few marks.
+
+    Utterances of similar length go together, so little of it is padding; each comes once an epoch. The plan chooses the
+    prompts: `prefix`, an utterance's own start, the rest being the response (Wang et al. 2023, VALL-E, 4.2);
+    `segment`, a stretch of the utterance; `speaker`, a stretch of other utterances of the speaker, and of its own only
+    where there is no other. A source shorter than the prompt is taken whole; a prefix takes half of it at most.
+    """
+
+    def __init__(
+        self,
+        tokens: int = 6000,
+        prompt: PromptKind = "speaker",
+        prompt_seconds: float | list[float] = 3.0,
+        min_seconds: float | None = None,
+        max_seconds: float | None = None,
+        spread: float = 0.15,
+    ):
+        """
+        Args:
+            tokens: the most positions of a batch, padding included.
+            prompt: where prompts are cut from.
+            prompt_seconds: how long they are; two numbers: any length between them, the same within a batch.
+            min_seconds: shorter utterances are left out.
+            max_seconds: longer utterances are left out.
+            spread: the longest utterance drawn into a batch may be longer than the shortest by this share.
+        """
+        self.tokens = _positive("tokens", tokens)
+        if prompt not in ("prefix", "segment", "speaker"):
+            raise UsageError(f"prompt is {prompt!r}", "data.batches", "set it to prefix, segment or speaker")
+        self.prompt, self.prompt_seconds = prompt, prompt_seconds
+        self._seconds = list(prompt_seconds) if isinstance(prompt_seconds, (list, tuple)) else [prompt_seconds] * 2
+        if len(self._seconds) != 2 or not 0 < self._seconds[0] <= self._seconds[1]:
+            remedy = "give a number above 0, or the shortest and the longest"
+            raise UsageError(f"prompt_seconds is {prompt_seconds}", "data.batches", remedy)
+        if (min_seconds or 0) > (math.inf if max_seconds is None else max_seconds):
+            what = f"min_seconds is {min_seconds} and max_seconds {max_seconds}"
+            raise UsageError(what, "data.batches", "set min_seconds below max_seconds")
+        if not spread >= 0:
+            raise UsageError(f"spread is {spread}", "data.batches", "give 0 or more; 0.15 is usual")
+        self.min_seconds, self.max_seconds, self.spread = min_seconds, max_seconds, spread
+        self.remedy = "loosen --data.batches.min_seconds and --data.batches.max_seconds, or add speech"
+        self.left_out = "shorter than min_seconds or longer than max_seconds"
+
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> TokenPlan:
+        """Raises `VocolabError` where an utterance alone exceeds the budget."""
+        if not index.levels:
+            raise UsageError("TokenBudget needs codes, and the shards have none", "data.batches", "set --data.codec")
+        rate = index.sample_rate / index.hop  # frames a second
+        shortest, longest = (max(round(seconds * rate), 1) for seconds in self._seconds)
+        limits = ((self.min_seconds or 0) * rate, math.inf if self.max_seconds is None else self.max_seconds * rate)
+        prompts = Prompts(index, self.prompt)
+        return TokenPlan(index, self.tokens, prompts, (shortest, longest), limits, self.spread, seed, epoch, ranks)
+
+    def cover(self, index: Index, ranks: int = 1) -> Plan:
+        plan = self.plan(index, 0, 0, ranks)
+        plan.audio = True  # to compare with; training needs none
+        return plan
+
+    def longest(self, index: Index) -> Items:
+        return self.plan(index, 0, 0).longest()
 
 
 def _float_audio(audio: Tensor | None) -> Tensor | None:

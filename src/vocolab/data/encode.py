@@ -1,7 +1,8 @@
-"""The first stage of a preparation: sound files to int16 audio and fp16 features, a unit at a time."""
+"""Sound files to int16 audio, fp16 features or int16 codes, and texts to symbols, a unit at a time."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab import audio
+from vocolab.codecs.base import Codec, check_codes
+from vocolab.data import fit
 from vocolab.data.scan import MIN_SECONDS, Scan, Unit, too_short
 from vocolab.data.spec import Preparation
 from vocolab.data.work import Work, write_json
@@ -29,8 +32,9 @@ class Speech:
 
     position: int  # in `Scan.items`
     pcm: np.ndarray  # (T,) int16 at the rate of the shards
-    wav: Tensor  # (T',) at the rate of the encoder
+    wav: Tensor  # (T',) at the rate of the encoder or codec
     frames: int = 0
+    codes: np.ndarray | None = None  # int16 (K, frames)
     feats: list[np.ndarray] = field(default_factory=list)  # fp16 (frames, C) of the matching and the stored layer
 
     def finite(self) -> bool:
@@ -40,22 +44,48 @@ class Speech:
 
 def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
     """Encode the units of these numbers and leave them on disk; yield each number when it is done."""
-    encoder = preparation.encoder
+    encoder, codec = preparation.encoder, preparation.codec
     if encoder is not None:
         encoder = encoder.load(_layers(preparation)).to(device).eval()
+    if codec is not None:
+        codec = ready(codec, work).to(device).eval()
+    seconds = CPU_BATCH if device == "cpu" else GPU_BATCH
     with ThreadPoolExecutor(1 if device == "cpu" else 8) as threads:
         for unit, futures in _read_ahead(preparation, [scan.units[name] for name in names], scan, threads):
             read = [future.result() for future in futures]
-            speeches = [s for s in read if isinstance(s, Speech)]
+            symbols, reasons = spell(preparation, unit, scan)
+            reasons |= {p: reason for p, reason in zip(unit.items, read, strict=True) if isinstance(reason, str)}
+            speeches = [s for s in read if isinstance(s, Speech) and s.position not in reasons]
             if encoder is not None:
-                for batch in batches(speeches, encoder, CPU_BATCH if device == "cpu" else GPU_BATCH):
+                for batch in batches(speeches, encoder, seconds):
                     encode_batch(encoder, batch, _layers(preparation), device)
-            reasons = {p: reason for p, reason in zip(unit.items, read, strict=True) if isinstance(reason, str)}
+            if codec is not None:
+                for batch in batches(speeches, codec, seconds):
+                    encode_codes(codec, batch, device)
             reasons |= {s.position: "features are not finite" for s in speeches if not s.finite()}
             speeches = [s for s in speeches if s.position not in reasons]
             skipped = [{"path": scan.items[p].utterance.source, "reason": reasons[p]} for p in sorted(reasons)]
-            _save(preparation, work, unit, speeches, skipped)
+            _save(preparation, work, unit, speeches, [symbols[s.position] for s in speeches if symbols], skipped)
             yield unit.number
+
+
+def ready(codec: Codec, work: Work) -> Codec:
+    """The codec with its weights, and with the codebooks that this preparation fitted."""
+    return (codec if codec.fitted else fit.load_state(codec, work.item(fit.STAGE, fit.ITEM) / fit.STATE)).load()
+
+
+def spell(preparation: Preparation, unit: Unit, scan: Scan) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """The symbols of each utterance's text by position, and the reasons why some have none; two times nothing without
+    a `text`.
+    """
+    symbols, reasons = {}, {}
+    for position in unit.items if preparation.text is not None else []:
+        utterance = scan.items[position].utterance
+        try:
+            symbols[position] = list(preparation.text.symbols(utterance.text, utterance.language))
+        except VocolabError as error:
+            reasons[position] = f"text: {error.what}"
+    return symbols, reasons
 
 
 def _layers(preparation: Preparation) -> list[int] | None:
@@ -88,13 +118,16 @@ def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
     if len(original) / rate < MIN_SECONDS:
         return too_short(len(original) / rate)
     pcm = to_int16(audio.resample(original, rate, preparation.rate))
-    encoder = preparation.encoder
-    if encoder is None:
+    part = preparation.framing
+    if part is None:
         return Speech(position, pcm, original, frames=len(pcm))
-    wav = audio.resample(original, rate, encoder.sample_rate)
-    frames = len(wav) // encoder.hop
-    if frames == 0 or len(wav) < encoder.min_samples:
-        return too_short(len(wav) / encoder.sample_rate)
+    wav = audio.resample(original, rate, part.sample_rate)
+    if isinstance(part, Codec):
+        frames = part.frames(len(wav))  # some have one for the last part of a hop
+    else:
+        frames = len(wav) // part.hop if len(wav) >= part.min_samples else 0
+    if frames == 0:
+        return too_short(len(wav) / part.sample_rate)
     length = frames * preparation.hop  # resampling to two rates may round apart by a sample
     return Speech(position, np.pad(pcm[:length], (0, max(0, length - len(pcm)))), wav, frames)
 
@@ -104,9 +137,9 @@ def to_int16(wav: Tensor) -> np.ndarray:
     return (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
 
-def batches(speeches: list[Speech], encoder: Encoder, seconds: float) -> Iterator[list[Speech]]:
-    """Group by length, longest first, up to `seconds` with their padding; those that the encoder cuts alone."""
-    sample_rate, uncut = encoder.sample_rate, encoder.chunk_seconds
+def batches(speeches: list[Speech], part: Encoder | Codec, seconds: float) -> Iterator[list[Speech]]:
+    """Group by length, longest first, up to `seconds` with their padding; those that an encoder cuts alone."""
+    sample_rate, uncut = part.sample_rate, part.chunk_seconds if isinstance(part, Encoder) else seconds
     batch: list[Speech] = []
     for speech in sorted(speeches, key=lambda s: (-len(s.wav), s.position)):
         longest = len(batch[0].wav) if batch else 0
@@ -136,7 +169,29 @@ def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None
                 raise VocolabError(what, type(encoder).__name__, "correct its alignment_padding")
 
 
-def _save(preparation: Preparation, work: Work, unit: Unit, speeches: list[Speech], skipped: list[dict]) -> None:
+@torch.inference_mode()
+def encode_codes(codec: Codec, batch: list[Speech], device: str) -> None:
+    """Fill in the codes."""
+    lengths = torch.tensor([len(s.wav) for s in batch])
+    wav = torch.nn.utils.rnn.pad_sequence([s.wav for s in batch], batch_first=True)  # (B, T)
+    codes = codec.encode(wav.to(device), lengths.to(device)).cpu()  # (B, K, L)
+    for row, speech in zip(codes, batch, strict=True):
+        kept = row[:, : speech.frames]  # (K, frames)
+        if kept.shape != (codec.levels, speech.frames):
+            what = f"codes {tuple(kept.shape)} of {len(speech.wav)} samples, expected {codec.levels, speech.frames}"
+            raise VocolabError(what, type(codec).__name__, "correct its frames() or levels")
+        speech.codes = check_codes(kept, codec.size).to(torch.int16).numpy()
+
+
+def _save(
+    preparation: Preparation,
+    work: Work,
+    unit: Unit,
+    speeches: list[Speech],
+    symbols: list[list[str]],
+    skipped: list[dict],
+) -> None:
+    """symbols: of each of the speeches; none without a `text`."""
     matching, stored = preparation.layers
     with work.finish(STAGE, unit.number) as folder:
         if speeches:
@@ -146,5 +201,11 @@ def _save(preparation: Preparation, work: Work, unit: Unit, speeches: list[Speec
             names = {"feats": stored} if matching == stored else {"feats": stored, "match": matching}
             for name, layer in names.items():
                 np.save(folder / f"{name}.npy", np.concatenate([s.feats[layers.index(layer)] for s in speeches]))
-        kept = [[s.position, len(s.pcm), s.frames] for s in speeches]
-        write_json(folder / "item.json", {"kept": kept, "skipped": skipped})
+        if speeches and preparation.codec is not None:
+            np.save(folder / "codes.npy", np.concatenate([s.codes for s in speeches], 1).T)  # (ΣL, K)
+        about = {"kept": [[s.position, len(s.pcm), s.frames] for s in speeches], "skipped": skipped}
+        if preparation.text is not None:
+            write_json(folder / "symbols.json", symbols)
+            counts = Counter(symbol for text in symbols for symbol in text)
+            about |= {"lengths": [len(text) for text in symbols], "counts": dict(sorted(counts.items()))}
+        write_json(folder / "item.json", about)

@@ -22,7 +22,7 @@ ROW = np.dtype(
         ("speaker", "<u4"),  # position in `Index.speakers`
         ("samples", "<u4"),  # audio length
         ("frames", "<u4"),  # feature or code length
-        ("symbols", "<u4"),  # length of the text in symbols; 0 without text
+        ("symbols", "<u4"),  # length of the text in symbols, `<s>` and `</s>` included; 0 without
         ("json_size", "<u4"),
         ("audio_at", "<u8"),
         ("feats_at", "<u8"),
@@ -44,6 +44,7 @@ class Index:
     hop: int  # audio samples a frame
     channels: int = 0  # width of the features; 0 without features
     levels: int = 0  # codebooks; 0 without codes
+    size: int = 0  # codes a codebook: a larger one in a shard is damage
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vocolab.data.batches import Batches, SpeechBatch
+from vocolab.data.budget import TooLong
 from vocolab.data.plan import Plan, share, walk
 from vocolab.data.reader import ShardReader
 from vocolab.errors import VocolabError
@@ -35,11 +37,25 @@ class PlannedBatches(Dataset):
         return self._plan[1]
 
     def make_plan(self, epoch: int) -> Plan:
-        return self.batches.plan(self.reader.index, self.seed, epoch)
+        with self._naming():
+            return self.batches.plan(self.reader.index, self.seed, epoch, self.ranks)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say of an utterance that no batch can hold which one it is."""
+        try:
+            yield
+        except TooLong as error:
+            raise error.named(self.reader.key(error.row)) from None
 
     def length(self, epoch: int = 0) -> int:
         """Batches of this rank, as many as of every other."""
         return share(len(self.plan(epoch)), self.ranks)
+
+    def longest(self) -> SpeechBatch:
+        """A batch that takes as much memory as any of the plan."""
+        with self._naming():
+            return self.reader.batch(self.batches.longest(self.reader.index))
 
     def __getitem__(self, place: tuple[int, int]) -> SpeechBatch | VocolabError:
         """The batch, or the error met: raised in a worker it would reach the user wrapped in a traceback."""
@@ -54,7 +70,8 @@ class CoveringBatches(PlannedBatches):
     """The batches of evaluation: the same in every epoch, every sample once over the ranks."""
 
     def make_plan(self, epoch: int) -> Plan:
-        return self.batches.cover(self.reader.index, self.ranks)
+        with self._naming():
+            return self.batches.cover(self.reader.index, self.ranks)
 
 
 class TrainLoader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -11,6 +12,7 @@ from typing import Any
 from vocolab.data.spec import FORMAT, check_spec
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
+from vocolab.text import SymbolMap
 
 NAME = "manifest.json"
 REMEDY = "remove the folder and run vocolab prepare, or copy it again"  # for shards that are not whole
@@ -29,6 +31,14 @@ def read_manifest(shards: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise VocolabError(f"damaged manifest ({error})", path, "remove the folder and run vocolab prepare") from error
     return manifest
+
+
+def read_symbols(shards: Path) -> SymbolMap:
+    """The symbol map of the training split. Raises `VocolabError` where the shards hold no symbols."""
+    manifest = read_manifest(shards)
+    if "symbols" not in manifest:
+        raise VocolabError("the shards hold no symbols of text", shards, "set --data.text and another --data.shards")
+    return SymbolMap(manifest["symbols"], manifest["languages"])
 
 
 def write_manifest(shards: Path, manifest: dict[str, Any]) -> None:
@@ -52,7 +62,19 @@ def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, 
         if path.stat().st_size != entry["bytes"]:
             size = path.stat().st_size
             raise VocolabError(f"truncated shard ({size:,} of {entry['bytes']:,} bytes)", path, REMEDY)
+    state = manifest.get("codec", {}).get("state")
+    if state is not None:
+        path = shards / state["name"]
+        if not path.is_file():
+            raise VocolabError("the fitted codec is missing", path, REMEDY)
+        if sha256(path) != state["sha256"]:
+            raise VocolabError("the codec is not the one that made these codes", path, REMEDY)
     return manifest
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

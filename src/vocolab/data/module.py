@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -11,13 +12,18 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from vocolab.data.batches import Batches, Crops, SpeechBatch, Utterances
+from vocolab.checkpoints import load_vocoder
+from vocolab.codecs.base import Codec
+from vocolab.data.batches import Batches, Crops, SpeechBatch, TokenBudget, Utterances
 from vocolab.data.corpora import Corpus
+from vocolab.data.fit import STATE, load_state
 from vocolab.data.loader import CoveringBatches, EvaluationLoader, PlannedBatches, TrainLoader
-from vocolab.data.manifest import check_shards
+from vocolab.data.manifest import check_shards, read_manifest, read_symbols
+from vocolab.data.plan import Plan
 from vocolab.data.spec import Prematch, Preparation
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
+from vocolab.text import SymbolMap, Text
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +36,10 @@ class SpeechDataModule(LightningDataModule):
         corpus: Corpus,
         encoder: Encoder | None = None,
         prematch: Prematch | None = None,
+        codec: Codec | None = None,
+        text: Text | None = None,
         batches: Batches = Crops(frames=22, size=16),  # noqa: B008 (never changed, and shown as it is in a recipe's full config)
-        val_batches: Batches = Utterances(size=8),  # noqa: B008
+        val_batches: Batches | None = None,
         shards: str | None = None,
         sample_rate: int | None = None,
         workers: int = 0,
@@ -41,12 +49,15 @@ class SpeechDataModule(LightningDataModule):
         """
         Args:
             corpus: where the speech comes from.
-            encoder: what turns it into features; none: the shards hold audio alone.
+            encoder: what turns it into features.
             prematch: replace features by their neighbours' mean, as kNN-VC does before training.
+            codec: what turns it into codes; without it and an encoder the shards hold audio alone.
+            text: what turns transcripts into symbols; utterances without one are then left out.
             batches: how training samples are drawn.
-            val_batches: how whole splits are covered in evaluation.
+            val_batches: how whole splits are covered in evaluation; default: as for training under a token budget,
+                else 8 utterances at a time.
             shards: the folder of the shards; default: one named by what is in it.
-            sample_rate: of the audio in Hz; default: the encoder's.
+            sample_rate: of the audio in Hz; default: the encoder's or the codec's.
             workers: processes that read batches beside the training.
             seed: decides the order of the training batches, not the shards.
             prepare_workers: processes that make missing shards; default: one a core, or one on a GPU.
@@ -57,15 +68,53 @@ class SpeechDataModule(LightningDataModule):
             raise UsageError("shards at a URL are not supported", shards, remedy)
         if workers < 0:
             raise UsageError(f"workers is {workers}", "data.workers", "give 0 (read in the training process) or more")
-        self.corpus, self.encoder, self.prematch = corpus, encoder, prematch
+        self.corpus, self.encoder, self.prematch, self.text = corpus, encoder, prematch, text
         self.batches, self.val_batches = batches, val_batches
+        if val_batches is None:
+            self.val_batches = batches if isinstance(batches, TokenBudget) else Utterances(size=8)
         self.shards, self.workers, self.seed = shards, workers, seed
         self.prepare_workers = prepare_workers
-        self.preparation = Preparation(corpus=corpus, encoder=encoder, prematch=prematch, sample_rate=sample_rate)
+        self.preparation = Preparation(
+            corpus=corpus, encoder=encoder, prematch=prematch, sample_rate=sample_rate, codec=codec, text=text
+        )
+        self.codec = codec  # able to decode after `ready_codec`; the preparation's stays as it was given
         self.sample_rate = self.preparation.rate  # Hz
         self.hop = self.preparation.hop  # samples a frame
         self.feature_dim = 0 if encoder is None else encoder.dim
+        self.levels = 0 if codec is None else codec.levels  # codebooks
+        self.size = 0 if codec is None else codec.size  # codes a codebook
         self._checked: Path | None = None
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop
+
+    def ready_codec(self) -> Codec:
+        """The codec, made able to encode and decode: with the codebooks that were fitted for the shards, and with the
+        vocoder that its `vocoder` names; where it names none, it can only encode. `codec` is it from now on.
+
+        Raises `VocolabError` where the shards are not prepared, or the vocoder is none or does not fit.
+        """
+        if self.codec is None:
+            raise UsageError("the data has no codec", "data.codec", "name one, as ../configs/codec/encodec.yaml")
+        if self.codec is self.preparation.codec:
+            codec = copy.deepcopy(self.codec)
+            if not codec.fitted:
+                load_state(codec, self._root() / STATE)
+            vocoder = getattr(codec, "vocoder", None)
+            if isinstance(vocoder, (str, Path)):
+                codec.receive(load_vocoder(vocoder).vocoder)
+            self.codec = codec
+        return self.codec
+
+    def symbol_map(self) -> SymbolMap:
+        """The ids of the symbols and languages in the shards. Raises `VocolabError` where they hold none."""
+        return read_symbols(self._root())
+
+    def longest_batch(self) -> SpeechBatch:
+        """A training batch that takes as much memory as any, on the CPU, in the types to compute with."""
+        return PlannedBatches(self._root(), "train", self.batches, self.seed).longest().unpacked()
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers in the shards."""
@@ -108,9 +157,10 @@ class SpeechDataModule(LightningDataModule):
             raise VocolabError(
                 f"the train split gives {plan.count} samples for a batch, fewer than {needed}",
                 self._root(),
-                "reduce --data.batches.size or --data.batches.frames, or add speech",
+                self.batches.remedy,
             )
-        self._report_left_out("train", plan.left_out, len(dataset.reader.index))
+        self._report("train", self.batches, plan, len(dataset.reader.index))
+        self._report_unknown()
         # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
         # handed out, it is right even if a run dies within an update.
         position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
@@ -134,7 +184,7 @@ class SpeechDataModule(LightningDataModule):
         if required or (root / "index" / f"{split}.npy").is_file():
             dataset = CoveringBatches(root, split, self.val_batches, 0, *self._ranks())
             if dataset.length():
-                self._report_left_out(split, dataset.plan(0).left_out, len(dataset.reader.index))
+                self._report(split, self.val_batches, dataset.plan(0), len(dataset.reader.index))
                 return EvaluationLoader(dataset, self.workers, self._pin_memory())
             if required:
                 raise VocolabError(f"the {split} split is empty", root, "choose a corpus that has one")
@@ -154,9 +204,21 @@ class SpeechDataModule(LightningDataModule):
     def _pin_memory(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _report_left_out(self, split: str, left_out: int, of: int) -> None:
-        if left_out:
-            self._warn(f"{self._root()}: {left_out} of {of} {split} utterances are too short for a batch and left out")
+    def _report(self, split: str, batches: Batches, plan: Plan, of: int) -> None:
+        """Say what a plan does not do as asked."""
+        if plan.left_out:
+            why = batches.left_out
+            self._warn(f"{self._root()}: {plan.left_out} of {of} {split} utterances are {why} and left out")
+        if alone := getattr(plan, "alone", 0):
+            what = "the only one of their speaker: their prompts are cut from themselves"
+            self._warn(f"{self._root()}: {alone} of {of} {split} utterances are {what}")
+
+    def _report_unknown(self) -> None:
+        """Say which symbols of held-out texts training never shows."""
+        for split, counts in read_manifest(self._root()).get("unknown_symbols", {}).items():
+            shown = " ".join(f"{symbol!r}×{count}" for symbol, count in list(counts.items())[:8])
+            more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+            self._warn(f"{self._root()}: symbols of {split} that train lacks become <unk>: {shown}{more}")
 
     def _warn(self, line: str) -> None:
         if self._ranks()[0] == 0:

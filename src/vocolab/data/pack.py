@@ -1,9 +1,8 @@
-"""The third stage of a preparation: units into shards, tar by tar."""
+"""The last stage of a preparation: units into shards, tar by tar."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import os
@@ -19,14 +18,18 @@ import torch
 
 from vocolab.data import encode, prematch
 from vocolab.data.index import ROW
+from vocolab.data.manifest import sha256
 from vocolab.data.scan import Item, Scan
 from vocolab.data.spec import Preparation
 from vocolab.data.work import Work, write_json
 from vocolab.matching import average
 
 STAGE = "packed"
+SYMBOL_BYTES = 8  # of a symbol in KEY.json, nearly
 GROUP = 8  # utterances of one speaker that lie side by side
-_KEPT = np.dtype([(n, "<i8") for n in ("item", "unit", "audio_at", "frame_at", "samples", "frames")])
+_KEPT = np.dtype(
+    [(n, "<i8") for n in ("item", "unit", "place", "audio_at", "frame_at", "samples", "frames", "symbols")]
+)
 
 
 @dataclass
@@ -64,9 +67,10 @@ def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
 
 def _kept(work: Work, scan: Scan) -> Iterator[tuple[int, ...]]:
     for unit in scan.units:
-        audio_at = frame_at = 0
-        for position, samples, frames in work.read(encode.STAGE, unit.number)["kept"]:
-            yield position, unit.number, audio_at, frame_at, samples, frames
+        done, audio_at, frame_at = work.read(encode.STAGE, unit.number), 0, 0
+        lengths = done.get("lengths", [0] * len(done["kept"]))
+        for place, ((position, samples, frames), symbols) in enumerate(zip(done["kept"], lengths, strict=True)):
+            yield position, unit.number, place, audio_at, frame_at, samples, frames, symbols
             audio_at, frame_at = audio_at + samples, frame_at + frames
 
 
@@ -75,9 +79,15 @@ def _cut(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _sizes(preparation: Preparation, kept: np.ndarray) -> np.ndarray:
-    """Bytes of each sample, nearly: audio, features, headers."""
-    channels = 0 if preparation.encoder is None else preparation.encoder.dim
-    return 2 * kept["samples"] + 2 * channels * kept["frames"] + 2560
+    """Bytes of each sample, nearly: audio, features or codes, symbols, headers."""
+    extra = (1024 if preparation.codec is not None else 0) + SYMBOL_BYTES * kept["symbols"]
+    return 2 * kept["samples"] + 2 * frame_width(preparation) * kept["frames"] + extra + 2560
+
+
+def frame_width(preparation: Preparation) -> int:
+    """Numbers of two bytes that the shards hold for a frame beside the audio."""
+    codes = 0 if preparation.codec is None else preparation.codec.levels
+    return codes if preparation.encoder is None else preparation.encoder.dim
 
 
 def pack(preparation: Preparation, work: Work, scan: Scan, names: Iterable[str], device: str) -> Iterator[str]:
@@ -91,7 +101,7 @@ def pack(preparation: Preparation, work: Work, scan: Scan, names: Iterable[str],
             tar = folder / "shard.tar"
             with open(tar, "wb") as file:
                 write_tar(file, (source.sample(row) for row in rows))
-            about = {"name": f"{name}.tar", "sha256": _sha256(tar), "samples": len(rows), "bytes": tar.stat().st_size}
+            about = {"name": f"{name}.tar", "sha256": sha256(tar), "samples": len(rows), "bytes": tar.stat().st_size}
             write_json(folder / "item.json", about)
             numbers = [speakers[scan.items[item].utterance.speaker] for item in rows["item"]]
             np.save(folder / "rows.npy", index_rows(tar, numbers))
@@ -107,15 +117,22 @@ class Source:
     def __init__(self, preparation: Preparation, work: Work, scan: Scan):
         self.preparation, self.work, self.scan = preparation, work, scan
         self._array = functools.lru_cache(maxsize=64)(lambda path: np.load(path, mmap_mode="r"))
+        self._symbols = functools.lru_cache(maxsize=64)(lambda path: json.loads(path.read_text(encoding="utf-8")))
         self._pool = functools.lru_cache(maxsize=4)(self._open_pool)
 
     def sample(self, row: np.void) -> dict[str, Any]:
         item: Item = self.scan.items[row["item"]]
         folder = self.work.item(encode.STAGE, int(row["unit"]))
         audio = self._array(folder / "audio.npy")[row["audio_at"] : row["audio_at"] + row["samples"]]
-        sample = {"__key__": item.utterance.key, "audio.npy": _npy(audio), "json": self._json(item, len(audio))}
+        about = self._about(item, len(audio))
+        if self.preparation.text is not None:
+            about["phonemes"] = self._symbols(folder / "symbols.json")[row["place"]]
+        sample = {"__key__": item.utterance.key, "audio.npy": _npy(audio), "json": json.dumps(about).encode()}
         if self.preparation.encoder is not None:
             sample["feats.npy"] = _npy(self._feats(row, folder))
+        if self.preparation.codec is not None:
+            codes = self._array(folder / "codes.npy")[row["frame_at"] : row["frame_at"] + row["frames"]]
+            sample["codes.npy"] = _npy(codes.T)  # (K, L)
         return sample
 
     def _feats(self, row: np.void, folder: Path) -> np.ndarray:
@@ -133,9 +150,9 @@ class Source:
         unit = next(u for u in self.scan.pools[pool] if u.split == split)
         return prematch.Joined(prematch.pool_paths(self.work, prematch.pool_units(self.scan, unit), "feats"))
 
-    def _json(self, item: Item, samples: int) -> bytes:
+    def _about(self, item: Item, samples: int) -> dict[str, Any]:
         u = item.utterance
-        about = {
+        return {
             "speaker": u.speaker,
             "chapter": u.chapter,
             "language": u.language,
@@ -143,12 +160,6 @@ class Source:
             "seconds": samples / self.preparation.rate,
             "source": u.source,
         }
-        return json.dumps(about).encode()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -177,12 +188,18 @@ def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
             row = rows[keys.setdefault(key, len(keys))]
             if kind == "json":
                 row["json_at"], row["json_size"] = member.offset_data, member.size
+                file.seek(member.offset_data)
+                phonemes = json.loads(file.read(member.size)).get("phonemes")
+                row["symbols"] = 0 if phonemes is None else len(phonemes) + 2  # with `<s>` and `</s>`
                 continue
             file.seek(member.offset_data)
             np.lib.format.read_magic(file)
             shape, _, _ = np.lib.format.read_array_header_1_0(file)
-            row[{"audio.npy": "audio_at", "feats.npy": "feats_at"}[kind]] = file.tell()
-            row[{"audio.npy": "samples", "feats.npy": "frames"}[kind]] = shape[0]
-    bare = rows["feats_at"] == 0
-    rows["frames"][bare] = rows["samples"][bare]  # without features the hop is 1
+            row[{"audio.npy": "audio_at", "feats.npy": "feats_at", "codes.npy": "codes_at"}[kind]] = file.tell()
+            if kind == "codes.npy":
+                row["frames"] = shape[1]  # (K, L)
+            else:
+                row[{"audio.npy": "samples", "feats.npy": "frames"}[kind]] = shape[0]
+    bare = (rows["feats_at"] == 0) & (rows["codes_at"] == 0)
+    rows["frames"][bare] = rows["samples"][bare]  # without features or codes the hop is 1
     return rows

@@ -25,21 +25,36 @@ class Items:
     rows: np.ndarray  # (B,) rows of the index
     starts: np.ndarray  # (B,) first frame
     frames: np.ndarray  # (B,) number of frames
-    whole: bool = False  # whole utterances, whose batches carry keys
+    whole: bool = False  # whole utterances, whose batches carry keys and texts
+    prompts: Items | None = None  # the stretch that goes before each
+    audio: bool = True  # whether their audio is wanted
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> Items:
-        return Items(self.rows[part], self.starts[part], self.frames[part], self.whole)
+        prompts = None if self.prompts is None else self.prompts[part]
+        return Items(self.rows[part], self.starts[part], self.frames[part], self.whole, prompts, self.audio)
 
 
 class Plan(ABC):
+    """The batches of an epoch, any of them known at once."""
+
+    count: int  # items
+    size: int  # of them that the smallest batch takes
+    left_out: int = 0  # utterances of the index that no batch holds, because they are too short (or too long)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches."""
+
+    @abstractmethod
+    def __getitem__(self, batch: int) -> Items: ...
+
+
+class EvenPlan(Plan):
     """`count` items in a fixed order, `size` to a batch; the incomplete last batch is left out."""
 
-    count: int
-    size: int
-    left_out: int = 0  # utterances of the index that no batch holds, because they are too short
     _known: tuple[int, Items] | None = None  # the block of batches last asked for; it costs little more than a batch
 
     @abstractmethod
@@ -59,7 +74,7 @@ class Plan(ABC):
         return self._known[1][place * self.size : (place + 1) * self.size]
 
 
-class CropPlan(Plan):
+class CropPlan(EvenPlan):
     """Crops of `length` frames, each possible crop of the corpus equally likely, no frame twice in an epoch.
 
     Lay all possible crops of all utterances in one line, `frames - length + 1` to an utterance, and take every
@@ -86,7 +101,7 @@ class CropPlan(Plan):
         return Items(rows, starts, np.full(len(rows), self.length))
 
 
-class UtterancePlan(Plan):
+class UtterancePlan(EvenPlan):
     """Whole utterances in random order; those without a frame are left out."""
 
     def __init__(self, frames: np.ndarray, size: int, seed: int, epoch: int):
@@ -112,14 +127,14 @@ class LengthPlan(UtterancePlan):
         return Items(rows, np.zeros(len(rows), np.int64), self.frames[rows].astype(np.int64), whole=True)
 
 
-class Cover(Plan):
+class Cover(EvenPlan):
     """Every item of another plan exactly once, for evaluation: nearly equal batches, as many to each of `ranks`.
 
     No collective can hang, since all ranks have the same number of batches and none is empty. Only where there are
     fewer items than ranks are some repeated. Batches come in a fixed random order, so that the first are like the rest.
     """
 
-    def __init__(self, plan: Plan, ranks: int = 1):
+    def __init__(self, plan: EvenPlan, ranks: int = 1):
         self.plan, self.count, self.size, self.left_out = plan, plan.count, plan.size, plan.left_out
         most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)  # more would leave some of them empty
         self.batches = min(-(-self.count // (self.size * ranks)) * ranks, most)
@@ -160,6 +175,11 @@ def mix(*values: int) -> int:
         state = (state + (value & _MASK) + 0x9E3779B97F4A7C15) & _MASK
         state = _scramble(state, _MASK)
     return state
+
+
+def draw(numbers: np.ndarray, key: int) -> np.ndarray:
+    """64 random bits (b,) uint64 for each of `numbers` (b,), chosen by `key`."""
+    return _scramble(numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key))
 
 
 def permute(numbers: np.ndarray, n: int, key: int) -> np.ndarray:

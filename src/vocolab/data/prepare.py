@@ -1,4 +1,4 @@
-"""Speech on disk to shards: scan, encode, match, pack.
+"""Speech on disk to shards: scan, fit the codec, encode, match, pack.
 
 Each stage leaves finished items under `SHARDS/.work`, so a killed run goes on with what is missing, and ranks on
 several machines need no connection but the folder they share. However many workers and restarts: the same bytes.
@@ -7,6 +7,7 @@ several machines need no connection but the folder they share. However many work
 from __future__ import annotations
 
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from vocolab.data import encode, pack, prematch, scan
+from vocolab.data import encode, fit, pack, prematch, scan
 from vocolab.data.crew import Crew, devices, share_of_ranks
 from vocolab.data.index import Index
-from vocolab.data.manifest import NAME, check_shards, versions, write_manifest
+from vocolab.data.manifest import NAME, check_shards, sha256, versions, write_manifest
 from vocolab.data.progress import Display, await_others, beating
 from vocolab.data.spec import FORMAT, Prematch, Preparation, check_spec, default_folder, spec_hash
 from vocolab.data.work import Work
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import atomic
+from vocolab.text import SymbolMap
 
 __all__ = ["Preparation", "Prematch", "check_shards", "prepare"]
 
@@ -84,6 +87,8 @@ class _Run:
         """Everything from the list of files to the manifest."""
         try:
             found = self.start()
+            if self.preparation.codec is not None and not self.preparation.codec.fitted:
+                self.fit(found, devices(self.preparation.device, workers)[0])
             with Crew(
                 self.preparation, self.work, devices(self.preparation.device, workers)[: len(found.units)]
             ) as crew:
@@ -119,6 +124,16 @@ class _Run:
         self.check_space(found)  # every rank: the others must not fill the disk that the first has refused
         return found
 
+    def fit(self, found: scan.Scan, device: str) -> None:
+        """Fit the codec on the training split: the first rank does, the others wait for what it leaves."""
+        if self.work.rank == 0 and not self.work.finished(fit.STAGE, fit.ITEM):
+            training = [item.seconds for item in found.items if item.split == "train"]
+            name, minutes = type(self.preparation.codec).__name__, sum(training) / 60
+            self.display.say(f"fitting {name} on {len(training):,} training utterances, {minutes:.1f} min")
+            with beating(self.work):
+                fit.fit(self.preparation, self.work, found, device)
+        self.wait(lambda: self.work.finished(fit.STAGE, fit.ITEM), "the codec's codebooks")
+
     def check_space(self, found: scan.Scan) -> None:
         """Say how much shards and unfinished work will take. Raises `VocolabError` where the disk has less left."""
         shards, temporary = _space(self.preparation, found)
@@ -150,14 +165,18 @@ class _Run:
 def _space(preparation: Preparation, found: scan.Scan) -> tuple[float, float]:
     """Bytes of the shards and of the unfinished work beside them."""
     seconds = sum(item.seconds for item in found.items)
-    audio = 2 * preparation.rate * seconds
-    if preparation.encoder is None:
-        return audio + 3072 * len(found.items), audio
     frames = seconds * preparation.rate / preparation.hop
-    features = 2 * preparation.encoder.dim * frames
-    copies = 1 if preparation.layers[0] == preparation.layers[1] else 2
-    places = 8 * preparation.prematch.topk * frames if preparation.prematch is not None else 0
-    return audio + features + 3072 * len(found.items), audio + copies * features + places
+    samples = 2 * preparation.rate * seconds + 2 * pack.frame_width(preparation) * frames  # audio, features, codes
+    headers = 3072 + (1024 if preparation.codec is not None else 0)
+    symbols = 0
+    if preparation.text is not None:
+        symbols = pack.SYMBOL_BYTES * sum(len(item.utterance.text or "") for item in found.items)
+    more = 0.0
+    if preparation.layers[0] != preparation.layers[1]:
+        more += 2 * pack.frame_width(preparation) * frames
+    if preparation.prematch is not None:
+        more += 8 * preparation.prematch.topk * frames
+    return samples + symbols + headers * len(found.items), samples + symbols + more
 
 
 def _size(size: float) -> str:
@@ -196,6 +215,8 @@ def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[s
             sample_rate=preparation.rate,
             hop=preparation.hop,
             channels=0 if preparation.encoder is None else preparation.encoder.dim,
+            levels=0 if preparation.codec is None else preparation.codec.levels,
+            size=0 if preparation.codec is None else preparation.codec.size,
         ).write(work.shards, split)
         seconds = round(float(rows["samples"].sum(dtype=np.int64)) / preparation.rate, 3)
         splits[split] = {"samples": len(rows), "seconds": seconds, "speakers": len(speakers)}
@@ -210,8 +231,39 @@ def _finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[s
     }
     if preparation.prematch is not None:
         manifest["unmatched"] = _unmatched(work, found)
+    if preparation.codec is not None:
+        manifest["codec"] = _codec(preparation, work)
+    if preparation.text is not None:
+        manifest |= _symbols(work, found)
     write_manifest(work.shards, manifest)
     work.remove()
+
+
+def _codec(preparation: Preparation, work: Work) -> dict[str, Any]:
+    """The sizes of the codes; where the codec was fitted, also the file of its state, which stays with the shards."""
+    codec = preparation.codec
+    about = {"levels": codec.levels, "size": codec.size, "sample_rate": codec.sample_rate, "hop": codec.hop}
+    state = work.item(fit.STAGE, fit.ITEM) / fit.STATE
+    if not state.exists():
+        return about
+    with atomic(work.shards / fit.STATE) as temporary:
+        shutil.copyfile(state, temporary)
+    return about | {"state": {"name": fit.STATE, "sha256": sha256(state), "bytes": state.stat().st_size}}
+
+
+def _symbols(work: Work, found: scan.Scan) -> dict[str, Any]:
+    """The symbol map of the training split, all languages, and how often other splits hold symbols it lacks."""
+    counts: dict[str, Counter] = defaultdict(Counter)
+    languages = set()
+    for unit in found.units:
+        done = work.read(encode.STAGE, unit.number)
+        counts[unit.split].update(done["counts"])
+        languages |= {found.items[position].utterance.language for position, _, _ in done["kept"]}
+    symbols = SymbolMap.of([counts["train"]], languages - {""} and languages)
+    known = set(symbols.symbols)
+    unknown = {s: {symbol: n for symbol, n in c.items() if symbol not in known} for s, c in sorted(counts.items())}
+    unknown = {split: missing for split, missing in unknown.items() if missing}
+    return {"symbols": symbols.symbols, "languages": symbols.languages, "unknown_symbols": unknown}
 
 
 def _skipped(work: Work, found: scan.Scan) -> Iterator[dict[str, str]]:

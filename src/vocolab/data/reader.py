@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import mmap
@@ -14,9 +15,10 @@ import torch
 
 from vocolab.data.batches import SpeechBatch
 from vocolab.data.index import Index
-from vocolab.data.manifest import REMEDY
+from vocolab.data.manifest import REMEDY, read_symbols
 from vocolab.data.plan import Items
 from vocolab.errors import VocolabError
+from vocolab.text import SymbolMap
 
 _FLOAT16, _INT16 = np.dtype("<f2"), np.dtype("<i2")
 _HEADER = 512  # bytes of the tar header right before a member's data; it begins with the member's name
@@ -40,37 +42,91 @@ class ShardReader:
         return type(self), (self.root, self.split, self.open_shards)
 
     def batch(self, items: Items) -> SpeechBatch:
-        """Samples in the types they are stored in, padded with zeros to the longest."""
+        """Samples in the types they are stored in, padded with zeros to the longest.
+
+        Raises `VocolabError` where a shard is gone or cut, or holds codes that the codec does not have.
+        """
         index, rows = self.index, self.index.rows[items.rows]
         maps = [self._map(shard) for shard in rows["shard"].tolist()]
+        length = int(items.frames.max())
+        channels = index.channels
         first = np.minimum(items.starts * index.hop, rows["samples"])  # (B,) samples
         samples = np.minimum((items.starts + items.frames) * index.hop, rows["samples"]) - first
-        length = int(items.frames.max())
         audio_at = rows["audio_at"].astype(np.int64) + 2 * first
-        feats_at = rows["feats_at"].astype(np.int64) + 2 * index.channels * items.starts
+        feats_at = rows["feats_at"].astype(np.int64) + 2 * channels * items.starts
         # All of the batch is asked of the disk before the first byte is waited for.
-        announce(maps, audio_at, 2 * samples)
-        announce(maps, feats_at, 2 * index.channels * items.frames)
-        audio = _stack(maps, audio_at, samples, (length * index.hop,), _INT16)
+        if items.audio:
+            announce(maps, audio_at, 2 * samples)
+        announce(maps, feats_at, 2 * channels * items.frames)
+        for stretch in [items, items.prompts] if index.levels else []:
+            self._announce_codes(stretch)
+        texts = self._texts(rows, maps) if items.whole and rows["symbols"].any() else {}
+        prompts = {}
+        if items.prompts is not None and index.levels:
+            prompts = {"prompts": self._codes(items.prompts)}
+            prompts["prompt_lengths"] = torch.from_numpy(items.prompts.frames)
         return SpeechBatch(
-            audio=audio,
-            audio_lengths=torch.from_numpy(samples),
-            feats=_stack(maps, feats_at, items.frames, (length, index.channels), _FLOAT16) if index.channels else None,
-            codes=self._codes(rows, maps, items, length) if index.levels else None,
+            audio=_stack(maps, audio_at, samples, (length * index.hop,), _INT16) if items.audio else None,
+            audio_lengths=torch.from_numpy(samples) if items.audio else None,
+            feats=_stack(maps, feats_at, items.frames, (length, channels), _FLOAT16) if channels else None,
+            codes=self._codes(items) if index.levels else None,
             lengths=torch.from_numpy(items.frames),
             rows=torch.from_numpy(items.rows),
             starts=torch.from_numpy(items.starts),
             keys=[self._key(row) for row in rows] if items.whole else [],
             speakers=[index.speakers[speaker] for speaker in rows["speaker"].tolist()],
+            **texts,
+            **prompts,
         )
 
-    def _codes(self, rows: np.ndarray, maps: list[mmap.mmap], items: Items, length: int) -> torch.Tensor:
-        levels = self.index.levels
-        out = np.zeros((len(rows), levels, length), _INT16)
-        for b, (row, mapped, start, frames) in enumerate(zip(rows, maps, items.starts, items.frames, strict=True)):
+    def key(self, row: int) -> str:
+        """The key of a row of the index."""
+        return self._key(self.index.rows[row])
+
+    def _announce_codes(self, items: Items | None) -> None:
+        if items is not None:
+            rows = self.index.rows[items.rows]
+            maps = [self._map(shard) for shard in rows["shard"].tolist()]
+            sizes = 2 * self.index.levels * rows["frames"].astype(np.int64)
+            announce(maps, rows["codes_at"].astype(np.int64), sizes)
+
+    def _codes(self, items: Items) -> torch.Tensor:
+        """Codes (B, K, L) int16 of stretches of utterances."""
+        levels, rows = self.index.levels, self.index.rows[items.rows]
+        out = np.zeros((len(rows), levels, int(items.frames.max())), _INT16)
+        for b, (row, start, frames) in enumerate(zip(rows, items.starts, items.frames, strict=True)):
+            mapped = self._map(int(row["shard"]))
             stored = np.frombuffer(mapped, _INT16, levels * int(row["frames"]), int(row["codes_at"]))
             out[b, :, :frames] = stored.reshape(levels, -1)[:, start : start + frames]
+            self._check_codes(out[b], row)
         return torch.from_numpy(out)
+
+    def _check_codes(self, codes: np.ndarray, row: np.void) -> None:
+        size = self.index.size
+        if size and codes.view(np.uint16).max(initial=0) >= size:  # seen so, negative ones are large
+            wrong = codes[(codes < 0) | (codes >= size)]
+            what = f"code {wrong[0]} of {self._key(row)!r}, and the codec has 0 to {size - 1}"
+            raise VocolabError(what, self.root / self.index.shards[row["shard"]], REMEDY)
+
+    def _texts(self, rows: np.ndarray, maps: list[mmap.mmap]) -> dict[str, torch.Tensor]:
+        """`text`, `text_lengths` and `language` of a batch."""
+        abouts = [
+            json.loads(mapped[at : at + size])
+            for mapped, at, size in zip(maps, rows["json_at"].tolist(), rows["json_size"].tolist(), strict=True)
+        ]
+        ids = [self.symbol_map.ids(about["phonemes"]) for about in abouts]
+        lengths = torch.tensor([len(row) for row in ids])
+        text = torch.zeros(len(ids), int(lengths.max()), dtype=torch.int64)
+        for row, values in zip(text, ids, strict=True):
+            row[: len(values)] = torch.tensor(values)
+        known = {language: i for i, language in enumerate(self.symbol_map.languages)}
+        language = torch.tensor([known.get(about["language"], 0) for about in abouts])
+        return {"text": text, "text_lengths": lengths, "language": language}
+
+    @functools.cached_property
+    def symbol_map(self) -> SymbolMap:
+        """The ids that the shards' symbols have."""
+        return read_symbols(self.root)
 
     def description(self, row: int) -> dict[str, Any]:
         """The KEY.json of a row of the index."""

@@ -64,8 +64,9 @@ def scan(preparation: Preparation) -> dict[str, Any]:
         _check_keys(split, utterances)
     found = [(split, u) for split in splits for u in sorted(splits[split], key=lambda u: (u.speaker, u.key))]
     items, skipped = [], []
+    seconds_of = functools.partial(_seconds, spoken=preparation.text is not None)
     with ThreadPoolExecutor(16) as threads:  # headers wait for the disk, not for the processor
-        for (split, u), seconds in zip(found, threads.map(_seconds, found), strict=True):
+        for (split, u), seconds in zip(found, threads.map(seconds_of, found), strict=True):
             if isinstance(seconds, str):
                 skipped.append({"path": u.source, "reason": seconds})
             else:
@@ -98,8 +99,10 @@ def load(work: Work) -> Scan:
     return Scan(items, found["skipped"], units)
 
 
-def _seconds(found: tuple[str, Utterance]) -> float | str:
-    """Duration, or the reason why the file is of no use."""
+def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
+    """Duration, or the reason why the file is of no use; `spoken`: without its text it is of none."""
+    if spoken and not (found[1].text or "").strip():
+        return "no text"
     try:
         info = audio.info(found[1].path)
     except VocolabError as error:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vocolab.codecs.base import Codec
 from vocolab.data.corpora import Corpus
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.parts import describe
+from vocolab.text import Text
 
 FORMAT = 1
+DECODING = ("vocoder", "vocos")  # arguments of codecs that decide how codes sound, but not the codes
 
 
 @dataclass
@@ -46,31 +49,43 @@ class Preparation:
     corpus: Corpus
     encoder: Encoder | None = None  # None: the shards hold audio alone
     prematch: Prematch | None = None
-    sample_rate: int | None = None  # Hz, of the audio; default the encoder's, or 16000
+    sample_rate: int | None = None  # Hz, of the audio; default the encoder's or the codec's, or 16000
     shard_mb: float = 512.0
     seed: int = 0
     device: str = "auto"  # auto: a GPU if there is one
+    codec: Codec | None = None  # fitted on the training split where it must be
+    text: Text | None = None  # None: the transcripts are kept as they are, and may be missing
 
     def __post_init__(self) -> None:
         if self.prematch is not None and self.encoder is None:
             raise UsageError("prematch needs an encoder", "", "set --data.encoder or leave out --data.prematch")
         if self.shard_mb <= 0:
             raise UsageError(f"shard_mb is {self.shard_mb}", "", "set it above 0; 512 is usual")
-        if self.encoder is not None and self.rate * self.encoder.hop % self.encoder.sample_rate:
-            hop = self.rate * self.encoder.hop / self.encoder.sample_rate
-            step = self.encoder.sample_rate / self.encoder.hop
-            remedy = f"set --data.sample_rate to a multiple of {step:g}"
+        if self.encoder is not None and self.codec is not None:
+            remedy = "leave one of them out, and prepare the other's shards by a recipe of their own"
+            raise UsageError("the shards have one kind of frames, an encoder's or a codec's", "data", remedy)
+        if self.codec is not None and self.codec.size > 2**15:
+            raise UsageError(f"{self.codec.size} codes a codebook", "data.codec", "shards hold int16: at most 32768")
+        part = self.framing
+        if part is not None and self.rate * part.hop % part.sample_rate:
+            hop = self.rate * part.hop / part.sample_rate
+            remedy = f"set --data.sample_rate to a multiple of {part.sample_rate / part.hop:g}"
             raise UsageError(f"a frame would be {hop:g} samples at {self.rate} Hz", "", remedy)
+
+    @property
+    def framing(self) -> Encoder | Codec | None:
+        """What divides the audio into frames."""
+        return self.codec if self.encoder is None else self.encoder
 
     @property
     def rate(self) -> int:
         """Hz of the audio members."""
-        return self.sample_rate or (16000 if self.encoder is None else self.encoder.sample_rate)
+        return self.sample_rate or (16000 if self.framing is None else self.framing.sample_rate)
 
     @property
     def hop(self) -> int:
-        """Samples of the audio members a frame; 1 without an encoder."""
-        return 1 if self.encoder is None else self.rate * self.encoder.hop // self.encoder.sample_rate
+        """Samples of the audio members a frame; 1 without frames."""
+        return 1 if self.framing is None else self.rate * self.framing.hop // self.framing.sample_rate
 
     @property
     def layers(self) -> tuple[int | None, int | None]:
@@ -90,7 +105,7 @@ class Preparation:
         if self.prematch is not None:
             matching, synthesis = self.layers
             prematch = describe(self.prematch)["init_args"] | {"matching_layer": matching, "synthesis_layer": synthesis}
-        return {
+        spec = {
             "format": FORMAT,
             "corpus": self.corpus.spec(),
             "encoder": encoder,
@@ -100,6 +115,9 @@ class Preparation:
             "shard_mb": float(self.shard_mb),
             "seed": self.seed,
         }
+        # Absent stands for none, so that the shards of features keep the names they had before there were codes.
+        spec |= {} if self.codec is None else {"codec": _codec_spec(self.codec)}
+        return spec | ({} if self.text is None else {"text": describe(self.text) | self.text.fingerprint()})
 
     @property
     def spec_hash(self) -> str:
@@ -110,13 +128,42 @@ class Preparation:
         return default_folder(self.spec())
 
 
+def _codec_spec(codec: Codec) -> dict[str, Any]:
+    """What decides the codes, the encoder within a codec included."""
+    described = describe(codec)
+    arguments = {name: value for name, value in described["init_args"].items() if name not in DECODING}
+    for name in arguments:
+        if isinstance(part := getattr(codec, name), Encoder):
+            arguments[name] = arguments[name] | part.fingerprint()
+    return described | {"init_args": arguments} | codec.fingerprint()
+
+
+def default_folder(self) -> Path:
+        """Where the shards go unless told otherwise: a folder named by what is in them."""
+        return default_folder(self.spec())
+
+
+def _codec_spec(codec: Codec) -> dict[str, Any]:
+    """What decides the codes, the encoder within a codec included."""
+    described = describe(codec)
+    arguments = {name: value for name, value in described["init_args"].items() if name not in DECODING}
+    for name in arguments:
+        if isinstance(part := getattr(codec, name), Encoder):
+            arguments[name] = arguments[name] | part.fingerprint()
+    return described | {"init_args": arguments} | codec.fingerprint()
+
+
+def _fingerprint(part: Any) -> dict[str, Any]:
+    return part.fingerprint() if hasattr(part, "fingerprint") else {}
+
+
 def default_folder(spec: dict[str, Any]) -> Path:
     """The folder named by what the shards hold."""
     return Path("shards") / spec_hash(spec)[:12]
 
 
 def spec_hash(spec: dict[str, Any]) -> str:
-    """sha256 of a spec. The path of an encoder whose weights' hash is in the spec does not enter."""
+    """sha256 of a spec. The path of a part whose weights' hash is in the spec does not enter."""
     left = {key: value for key, value in _flat(spec).items() if key not in _places(spec)}
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
 
@@ -124,10 +171,10 @@ def spec_hash(spec: dict[str, Any]) -> str:
 def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
     """Raise `VocolabError` naming the keys in which shards differ from what is wanted, but for the corpus' place."""
     old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
-    if old.get("encoder.class_path") == new.get("encoder.class_path"):
-        ignored = {"corpus.init_args.root"} | _places(found) & _places(wanted)
-    else:
-        ignored = {"corpus.init_args.root"}
+    ignored = {"corpus.init_args.root"}
+    for place in _places(found) & _places(wanted):
+        owner = place.removesuffix("init_args.checkpoint") + "class_path"
+        ignored |= {place} if old[owner] == new[owner] else set()
     keys = [k for k in sorted(old | new) if k not in ignored and old.get(k, ...) != new.get(k, ...)]
     if keys:
         differences = ", ".join(f"{key} ({_short(old, key)}, wanted {_short(new, key)})" for key in keys[:8])
@@ -137,8 +184,9 @@ def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> No
 
 
 def _places(spec: dict[str, Any]) -> set[str]:
-    weighed = isinstance(spec.get("encoder"), dict) and "weights" in spec["encoder"]
-    return {"encoder.init_args.checkpoint"} if weighed else set()
+    """The keys that say where weights lie whose hash stands beside them."""
+    weighed = (key for key in _flat(spec) if key.endswith(".weights"))
+    return {key.removesuffix("weights") + "init_args.checkpoint" for key in weighed}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""Batches of a limited number of positions for language models: which utterances together, with which prompts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from vocolab.data.index import Index
+from vocolab.data.plan import Items, Plan, draw, mix, permute
+from vocolab.errors import VocolabError
+
+PromptKind = Literal["prefix", "segment", "speaker"]
+MARKS = 5  # positions of a sequence beside text, prompt and response, at most: three separators, language, stop
+
+
+class TooLong(VocolabError):
+    """An utterance that alone exceeds the budget; `row` is its row of the index, for who can name it by its key."""
+
+    def __init__(self, row: int, positions: int, tokens: int, seconds: float, name: str = ""):
+        self.row, self.positions, self.tokens, self.seconds = row, positions, tokens, seconds
+        what = f"utterance {name or f'in row {row} of the index'} takes {positions:,} positions with its prompt"
+        remedy = f"raise --data.batches.tokens, or leave such out by --data.batches.max_seconds below {seconds:.2f}"
+        super().__init__(what, f"the budget of a batch is {tokens:,}", remedy)
+
+    def named(self, key: str) -> TooLong:
+        return TooLong(self.row, self.positions, self.tokens, self.seconds, repr(key))
+
+
+class Prompts:
+    """Where the prompts of utterances are cut: from their own start, from themselves or from others of the speaker.
+
+    The speech of each speaker is laid in a line, one utterance after the other; a place drawn on it outside the
+    utterance itself says which other one is cut. So all of a speaker's speech is heard alike, and no list is made.
+    """
+
+    def __init__(self, index: Index, kind: PromptKind):
+        self.kind = kind
+        self.frames = index.rows["frames"].astype(np.int64)
+        if kind != "speaker":
+            return
+        self.speaker = np.asarray(index.rows["speaker"])
+        narrow = self.speaker.astype(np.uint16) if len(index.speakers) <= 1 << 16 else self.speaker  # sorts faster
+        self.order = np.argsort(narrow, kind="stable").astype(np.uint32)  # (n,) rows speaker by speaker
+        self.place = np.empty_like(self.order)  # (n,) of each row in that order
+        self.place[self.order] = np.arange(len(self.order), dtype=np.uint32)
+        self.ends = np.cumsum(self.frames[self.order])  # (n,) on the line
+        count = np.bincount(self.speaker, minlength=len(index.speakers))
+        self.blocks = np.cumsum([0, *count])  # places of each speaker in the order
+        self.edges = np.concatenate([[0], self.ends])[self.blocks]  # on the line
+        self.totals = np.diff(self.edges)  # frames of each speaker
+
+    def others(self, rows: np.ndarray) -> np.ndarray:
+        """Frames (b,) of the same speakers' other utterances."""
+        return self.totals[self.speaker[rows]] - self.frames[rows]
+
+    def most(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """Frames (b,) that a prompt of `length` takes at most beside the frames of the utterance itself."""
+        if self.kind == "prefix":
+            return np.zeros(len(rows), np.int64)
+        if self.kind == "segment":
+            return np.minimum(self.frames[rows], length)
+        filled = np.flatnonzero(np.diff(self.blocks))
+        longest = np.zeros(len(self.totals), np.int64)
+        longest[filled] = np.maximum.reduceat(self.frames[self.order], self.blocks[:-1][filled])
+        return np.minimum(longest[self.speaker[rows]], length)
+
+    def longest(self, rows: np.ndarray) -> np.ndarray:
+        """The longest utterance (b,) of each row's speaker."""
+        if self.kind != "speaker":
+            return rows
+        blocks = [self.order[self.blocks[s] : self.blocks[s + 1]] for s in self.speaker[rows]]
+        return np.array([block[self.frames[block].argmax()] for block in blocks], np.int64)
+
+    def sources(self, rows: np.ndarray, key: int) -> np.ndarray:
+        """The utterance (b,) that each prompt is cut from: itself where its speaker has no other."""
+        if self.kind != "speaker":
+            return rows
+        others = self.others(rows)
+        line = self.edges[self.speaker[rows]] + (draw(rows, key) % np.maximum(others, 1)).astype(np.int64)
+        own = self.frames[rows]
+        line += np.where(line >= self.ends[self.place[rows]] - own, own, 0)  # over the utterance itself
+        places = np.minimum(np.searchsorted(self.ends, line, side="right"), len(self.order) - 1)
+        return np.where(others > 0, self.order[places], rows).astype(np.int64)
+
+    def cut(self, rows: np.ndarray, sources: np.ndarray, length: int, key: int) -> Items:
+        """The items of whole utterances, or what is left of them behind their prompts of up to `length` frames."""
+        lengths = self.frames[sources]
+        if self.kind == "prefix":
+            frames = np.minimum(length, lengths // 2)  # the longer part is to be spoken
+            return Items(rows, frames, lengths - frames, True, Items(rows, np.zeros_like(frames), frames))
+        frames = np.minimum(length, lengths)
+        starts = (draw(rows, key) % (lengths - frames + 1)).astype(np.int64)
+        return Items(rows, np.zeros_like(rows), self.frames[rows], True, Items(sources, starts, frames))
+
+
+class TokenPlan(Plan):
+    """Every utterance once, those of similar length together, `rows · longest` of no batch above `tokens`.
+
+    Utterances are sorted by the positions they may take with their prompts and cut into buckets, each as wide as
+    `spread` allows but of whole batches; within a bucket they are shuffled. Buckets and their batches do not depend on
+    the epoch, so that all epochs have the same number of batches. It is a multiple of `ranks`: some batches are halved
+    for that, and where there are too few utterances some are repeated.
+    """
+
+    audio: bool = False  # whether batches carry it
+
+    def __init__(
+        self,
+        index: Index,
+        tokens: int,
+        prompts: Prompts,
+        length: tuple[int, int],  # frames of a prompt, at least and at most; drawn for a whole batch
+        limits: tuple[float, float],  # frames of an utterance, at least and at most
+        spread: float,
+        seed: int,
+        epoch: int,
+        ranks: int = 1,
+    ):
+        self.tokens, self.prompts, self.length = tokens, prompts, length
+        self.key = mix(seed, epoch, 4)
+        frames = prompts.frames
+        least = max(limits[0], 2 if prompts.kind == "prefix" else 1)
+        rows = np.flatnonzero((frames >= least) & (frames <= limits[1]))
+        positions = index.rows["symbols"][rows] + frames[rows] + prompts.most(rows, length[1]) + MARKS
+        self.count, self.size, self.left_out = len(rows), 1, len(frames) - len(rows)
+        self.alone = int(np.count_nonzero(prompts.others(rows) == 0)) if prompts.kind == "speaker" else 0
+        if len(rows) and (most := int(positions.max())) > tokens:
+            row = int(rows[positions.argmax()])
+            raise TooLong(row, most, tokens, frames[row] * index.hop / index.sample_rate)
+        shorter = int(positions.max(initial=0)) - positions
+        narrow = shorter.astype(np.uint16) if shorter.max(initial=0) < 1 << 16 else shorter  # sorts faster
+        order = np.argsort(narrow, kind="stable")
+        self.rows, self.positions = rows[order], positions[order]  # (n,) from long to short
+        self._cut(spread, ranks)
+
+    def _cut(self, spread: float, ranks: int) -> None:
+        """Set `buckets` (k + 1,), places where each begins, and of every batch `first` and `end` and its bucket."""
+        total, buckets, edges = len(self.rows), [0], [np.zeros(1, np.int64)]
+        falling = -self.positions
+        while (first := buckets[-1]) < total:
+            longest = int(self.positions[first])
+            size = self.tokens // longest
+            end = int(np.searchsorted(falling, -longest / (1 + spread), side="right"))
+            batches = -(-(end - first) // size)
+            end = min(first + batches * size, total)
+            edges.append(first + (end - first) * np.arange(1, batches + 1) // batches)
+            buckets.append(end)
+        self.buckets = np.array(buckets)
+        cuts = _divide(np.concatenate(edges), ranks)
+        again = np.arange(-(-(len(cuts) - 1) // ranks) * ranks) % max(len(cuts) - 1, 1)  # repeats if need be
+        self.first, self.end = cuts[:-1][again], cuts[1:][again]
+        self.bucket = np.searchsorted(self.buckets, self.first, side="right") - 1
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, batch: int) -> Items:
+        if not 0 <= batch < len(self):
+            raise IndexError(batch)
+        place = int(permute(np.array([batch]), len(self), mix(self.key, 1))[0])
+        bucket = int(self.bucket[place])
+        first, end = int(self.buckets[bucket]), int(self.buckets[bucket + 1])
+        within = np.arange(self.first[place], self.end[place]) - first
+        rows = self.rows[first + permute(within, end - first, mix(self.key, 2, bucket))]
+        low, high = self.length
+        length = low + mix(self.key, 3, place) % (high - low + 1)
+        return self._items(rows, self.prompts.sources(rows, mix(self.key, 4)), length)
+
+    def longest(self) -> Items:
+        """The batch that may take most memory in any epoch: of those within a twentieth of the most positions, padding
+        included, the one with the longest sequences, whose attention costs most. The prompts are as long as they get.
+        """
+        positions = (self.end - self.first) * self.positions[self.buckets[self.bucket]]
+        place = int(np.flatnonzero(positions >= 0.95 * positions.max())[0])  # long ones come first
+        first = int(self.buckets[self.bucket[place]])
+        rows = self.rows[first : first + int(self.end[place] - self.first[place])]
+        return self._items(rows, self.prompts.longest(rows), self.length[1])
+
+    def _items(self, rows: np.ndarray, sources: np.ndarray, length: int) -> Items:
+        return dataclasses.replace(self.prompts.cut(rows, sources, length, mix(self.key, 5)), audio=self.audio)
+
+
+def _divide(cuts: np.ndarray, ranks: int) -> np.ndarray:
+    """More edges (m + 1,) until the batches between them are a multiple of `ranks`, if there is enough to divide."""
+    while missing := -(len(cuts) - 1) % ranks:
+        sizes = np.diff(cuts)
+        large = np.argsort(-sizes, kind="stable")[:missing]
+        large = np.sort(large[sizes[large] > 1])
+        if not len(large):
+            break
+        cuts = np.insert(cuts, large + 1, cuts[large] + sizes[large] // 2)
+    return cuts
