@@ -37,9 +37,7 @@ class Mixture(nn.Module):
     def __init__(self, dim: int, ffn: int, experts: int, top: int = 2, linear: Linear = None) -> None:
         super().__init__()
         if not 1 <= top <= experts:
-            raise UsageError(
-                f"a position cannot use {top} of {experts} experts", "top", "give more experts or less top"
-            )
+            raise UsageError(f"a position cannot use {top} of {experts} experts", "top", "give more experts")
         self.top = top
         self.router = nn.Linear(dim, experts, bias=False)  # never of the slot's class: a ternary router hardly routes
         self.experts = nn.ModuleList(SwiGLU(dim, ffn, linear) for _ in range(experts))

@@ -68,7 +68,7 @@ def chunkwise(
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs (B, H, n, Dv) of n positions after those in `memory`, of which count[b] are real, and the memory then.
 
-    Taken in chunks of the size of `decays` (H, C, C). A single one without a memory is the parallel form and leaves none.
+    Taken in chunks of the size of `decays` (H, C, C). One alone without a memory is the parallel form and leaves none.
     """
     n, chunk, outputs = q.shape[2], decays.shape[-1], []
     if memory is None and n > chunk:
@@ -111,7 +111,7 @@ class WholeRetention:
 
 
 class RetentionState(State):
-    """A memory (layers, B, H, Dk, Dv) of fixed size; besides, what the last `extend` added, so that it can be undone."""
+    """A memory (layers, B, H, Dk, Dv) of fixed size; besides, what the last `extend` added, to undo it."""
 
     def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor) -> None:
         shape = (layers, len(x), heads, width, value_width)
@@ -119,9 +119,7 @@ class RetentionState(State):
         self.previous = self.memory  # before the last extend
         self.position = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) seen so far
         self.count = torch.zeros_like(self.position)  # (B,) of those, in the last extend
-        self.recent: list[
-            tuple[Tensor, Tensor]
-        ] = []  # k, v of the last extend by layer, where it may be undone in part
+        self.recent: list[tuple[Tensor, Tensor]] = []  # its k and v by layer, where it may be undone in part
         self.log_decay = log_decays(heads, x.device)
         self.width = width
 
