@@ -138,25 +138,6 @@ def _codec_spec(codec: Codec) -> dict[str, Any]:
     return described | {"init_args": arguments} | codec.fingerprint()
 
 
-def default_folder(self) -> Path:
-        """Where the shards go unless told otherwise: a folder named by what is in them."""
-        return default_folder(self.spec())
-
-
-def _codec_spec(codec: Codec) -> dict[str, Any]:
-    """What decides the codes, the encoder within a codec included."""
-    described = describe(codec)
-    arguments = {name: value for name, value in described["init_args"].items() if name not in DECODING}
-    for name in arguments:
-        if isinstance(part := getattr(codec, name), Encoder):
-            arguments[name] = arguments[name] | part.fingerprint()
-    return described | {"init_args": arguments} | codec.fingerprint()
-
-
-def _fingerprint(part: Any) -> dict[str, Any]:
-    return part.fingerprint() if hasattr(part, "fingerprint") else {}
-
-
 def default_folder(spec: dict[str, Any]) -> Path:
     """The folder named by what the shards hold."""
     return Path("shards") / spec_hash(spec)[:12]
@@ -174,7 +155,7 @@ def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> No
     ignored = {"corpus.init_args.root"}
     for place in _places(found) & _places(wanted):
         owner = place.removesuffix("init_args.checkpoint") + "class_path"
-        ignored |= {place} if old[owner] == new[owner] else set()
+        ignored |= {place} if old.get(owner) == new.get(owner) else set()
     keys = [k for k in sorted(old | new) if k not in ignored and old.get(k, ...) != new.get(k, ...)]
     if keys:
         differences = ", ".join(f"{key} ({_short(old, key)}, wanted {_short(new, key)})" for key in keys[:8])
