@@ -207,7 +207,7 @@ class TTS(nn.Module):
         amp: bool,
         on_step: Callable[[int], None] | None,
     ) -> list[Spoken]:
-        condition = self._condition(texts, prompt, self._language(language)[0])
+        condition = self.condition(texts, prompt, language)
         seeds = torch.full((len(texts),), seed, device=self.device)  # one for all: a row knows nothing of its place
         began = time.perf_counter()
         with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
@@ -221,7 +221,8 @@ class TTS(nn.Module):
             found.append(Spoken(wav, codes[:, :length].cpu(), stopped, len(wav) / self.sample_rate, rate))
         return found
 
-    def _condition(self, texts: Sequence[Sequence[int]], prompt: Prompt, language: int) -> Condition:
+    def condition(self, texts: Sequence[Sequence[int]], prompt: Prompt, language: str | None = None) -> Condition:
+        """What the model is given for texts, as `read` gave them, and a voice."""
         rows, device = len(texts), self.device
         padded = nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True)
         return Condition(
@@ -229,5 +230,5 @@ class TTS(nn.Module):
             torch.tensor([len(ids) for ids in texts], device=device),
             prompt.codes.to(device).expand(rows, -1, -1),
             torch.full((rows,), prompt.codes.shape[1], device=device),
-            torch.full((rows,), language, device=device) if self.lm.languages else None,
+            torch.full((rows,), self._language(language)[0], device=device) if self.lm.languages else None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -23,11 +24,12 @@ HELD_OUT = (
 class BuiltinSpeech(Corpus):
     """The built-in excerpt (`vocolab/assets/corpus`, licences in its ATTRIBUTION.md).
 
-    `val` and `test` list the keys that are held out; patterns such as `*-10-0003` are allowed.
+    `val` and `test` list the keys that are held out; patterns such as `*-10-0003` are allowed. `speakers` limits the
+    corpus to those, patterns too: `30*` are the ten synthetic voices, who all read the same twenty sentences.
     """
 
-    def __init__(self, val: Sequence[str] = HELD_OUT, test: Sequence[str] = ()):
-        self.val, self.test = list(val), list(test)
+    def __init__(self, val: Sequence[str] = HELD_OUT, test: Sequence[str] = (), speakers: Sequence[str] = ("*",)):
+        self.val, self.test, self.speakers = list(val), list(test), list(speakers)
 
     def splits(self) -> dict[str, list[Utterance]]:
         root = Path(vocolab.__file__).parent / "assets" / "corpus"
@@ -35,7 +37,14 @@ class BuiltinSpeech(Corpus):
         utterances = [_utterance(root, source, transcripts) for source in audio_files(root)]
         if not utterances:
             raise VocolabError("the built-in speech is missing", root, "install vocolab again")
-        return split_off(utterances, self.val, self.test)
+        splits = split_off(utterances, self.val, self.test)
+        chosen = {split: [u for u in us if self._speaks(u)] for split, us in splits.items()}
+        if not any(chosen.values()):
+            raise VocolabError("no such speaker", ", ".join(self.speakers), "1001 to 1004 and 3001 to 3010 are there")
+        return {split: us for split, us in chosen.items() if us}
+
+    def _speaks(self, utterance: Utterance) -> bool:
+        return any(fnmatch.fnmatchcase(utterance.speaker, pattern) for pattern in self.speakers)
 
 
 def _utterance(root: Path, source: str, transcripts: Transcripts) -> Utterance:

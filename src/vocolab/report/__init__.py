@@ -1,0 +1,54 @@
+"""What a trained model can do, to hear, to see and in figures: the end of `make quickstart` and `quickstart-tts`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vocolab import audio
+from vocolab.files import atomic
+from vocolab.report.speech import speech_report
+from vocolab.report.vocoder import vocoder_report
+from vocolab.torchfile import read_torch
+
+
+def report(
+    run: Path,
+    checkpoint: Path | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+) -> tuple[dict[str, Any], list[Path]]:
+    """Let a run's model work on speech that it never trained on; write wavs, report.png and report.json into the run's
+    folder, in place of those of an earlier report. Returns the figures and the files.
+
+    A vocoder resynthesises held-out utterances, up to `limit` (default 100), and converts one, `source` (default: the
+    first), to the speaker `target` (default: the next one). A language model says held-out texts, up to `limit`
+    (default 6), beginning with that of `source`, each in its speaker's voice or in that of `target`.
+    """
+    run = Path(run)
+    path = checkpoint or run / "checkpoints" / "last.ckpt"
+    saved = read_torch(path)
+    if saved.get("vocolab", {}).get("kind") == "lm":
+        found = speech_report(run, path, source, target, limit or 6, device)
+    else:
+        found = vocoder_report(run, path, source, target, limit or 100, device)
+    figures = found.figures | _training(saved)
+    files = [run / f"{name}.wav" for name in found.wavs]
+    for file, wav in zip(files, found.wavs.values(), strict=True):
+        audio.write(file, wav, found.sample_rate, overwrite=True)
+    files += [run / "report.png", run / "report.json"]
+    with atomic(files[-2]) as temporary:
+        found.picture.savefig(temporary, dpi=110)
+    with atomic(files[-1]) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures, files
+
+
+def _training(saved: dict[str, Any]) -> dict[str, Any]:
+    """Updates and seconds of training, as the checkpoint counts them."""
+    timing = next((state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {})
+    seconds = timing.get("seconds")  # unknown to a run without the Timing callback
+    return {"train_seconds": seconds and round(seconds, 1), "updates": saved.get("global_step", 0)}

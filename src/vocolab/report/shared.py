@@ -1,0 +1,71 @@
+"""What the reports of both families share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vocolab.data.corpora import Utterance
+from vocolab.errors import UsageError, VocolabError
+from vocolab.plot import read_run
+
+T = TypeVar("T")
+
+
+@dataclass
+class Report:
+    """What a report writes into the run's folder."""
+
+    figures: dict[str, Any]
+    wavs: dict[str, Tensor]  # (T,) by the names of their files
+    sample_rate: int  # Hz
+    picture: Figure
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of computing for seconds of speech, by stage."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    speech: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, stage: str, speech: float, function: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        result = function()
+        self.spent[stage] = self.spent.get(stage, 0.0) + time.perf_counter() - start
+        self.speech[stage] = self.speech.get(stage, 0.0) + speech
+        return result
+
+    def rtf(self) -> dict[str, float]:
+        """Real-time factors: below 1 is faster than speech."""
+        return {stage: round(spent / self.speech[stage], 4) for stage, spent in self.spent.items()}
+
+
+def speech_of(run: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """The training utterances of the run's corpus, and the held-out ones."""
+    from vocolab.recipe import load_recipe
+
+    splits = load_recipe(run / "config.yaml").data.corpus.splits()
+    held_out = splits.get("val") or splits.get("test")
+    if not held_out:
+        raise VocolabError("the corpus holds nothing out", run / "config.yaml", "give the corpus a val split")
+    return splits["train"], held_out
+
+
+def find(utterances: list[Utterance], key: str | None) -> Utterance:
+    for utterance in utterances:
+        if key in (None, utterance.key):
+            return utterance
+    raise UsageError("no such held-out utterance", key, f"one of {', '.join(u.key for u in utterances[:5])}, …")
+
+
+def history(run: Path) -> dict[str, np.ndarray]:
+    """{name: (N, 2) of step and value} of what the run logged; nothing where it has no metrics.csv."""
+    return read_run(run) if (run / "metrics.csv").is_file() else {}
