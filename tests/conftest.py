@@ -38,6 +38,14 @@ def speech_folder(builtin_corpus: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def lm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model of the codes of a tiny k-means codec, as a run leaves it."""
+    from tests.pipelines import tiny
+
+    return tiny.write(tmp_path_factory.mktemp("lm") / "last.ckpt", tiny.language_model(), tiny.codec())
+
+
+@pytest.fixture(scope="session")
 def mel_shards(speech_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of `speech_folder` with log-mel features; three utterances are validation."""
     folder = tmp_path_factory.mktemp("shards") / "mel"

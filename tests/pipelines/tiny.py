@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 import vocolab
-from vocolab import audio
-from vocolab.codecs import Codec, KMeansCodec
+from vocolab import _compat, audio
+from vocolab.codecs import Codec, EnCodec, KMeansCodec
 from vocolab.encoders import Whisper
 from vocolab.lm import AR, NAR, LanguageModel, Split
 from vocolab.lm.backbones.transformer import Transformer
@@ -33,7 +33,25 @@ def codec() -> KMeansCodec:
 def language_model(levels: int = 3, size: int = 16, languages: int = 0) -> Split:
     torch.manual_seed(1)
     common = {"levels": levels, "size": size, "symbols": 64, "languages": languages}
-    return Split(AR(Transformer(32, 2, 1), **common), NAR(Transformer(32, 2, 1, adaptive_levels=levels), **common))
+    lm = Split(AR(Transformer(32, 2, 1), **common), NAR(Transformer(32, 2, 1, adaptive_levels=levels), **common))
+    for p in lm.parameters():
+        if p.ndim > 1:
+            torch.nn.init.normal_(p, std=0.6)  # so that what is said depends on the text and the voice
+    return lm.eval()
+
+
+def encodec(folder: Path, seed: int = 0) -> EnCodec:
+    """A small EnCodec with random weights, saved as Hugging Face saves it: 2 levels of 16."""
+    _compat.torchaudio()
+    from transformers import EncodecConfig, EncodecModel
+
+    torch.manual_seed(seed)
+    sizes = {"num_filters": 4, "hidden_size": 16, "codebook_size": 16, "num_residual_layers": 1}
+    model = EncodecModel(EncodecConfig(target_bandwidths=[0.6], **sizes))
+    for layer in model.quantizer.layers:
+        layer.codebook.embed.normal_()
+    model.save_pretrained(folder)
+    return EnCodec(folder, bandwidth=0.6)
 
 
 def card(lm: LanguageModel, codec: Codec, text: Text | None = None, languages: tuple[str, ...] = ("en",)) -> dict:
