@@ -242,9 +242,7 @@ def test_sample_applies_the_steps_in_order() -> None:
 
 def test_nar_sampling_has_no_memory() -> None:
     both = Sampling(nar_temp=0.3, min_nar_temp=0.1, top_k=5, repetition_penalty=2, length_penalty=1, mirostat_tau=3)
-    assert both.for_nar() == Sampling(
-        ar_temp=0.3, min_ar_temp=0.1, nar_temp=0.3, min_nar_temp=0.1, top_k=5
-    )
+    assert both.for_nar() == Sampling(ar_temp=0.3, min_ar_temp=0.1, nar_temp=0.3, min_nar_temp=0.1, top_k=5)
 
 
 @pytest.mark.parametrize(

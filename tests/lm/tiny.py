@@ -39,7 +39,7 @@ class Tiny(Backbone):
     def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
         self.calls.append((len(x), causal))
         position = torch.arange(x.shape[1])[:, None] / 50 ** torch.linspace(0, 1, self.dim // 2)
-        x = x + 0.1 * torch.cat([position.sin(), position.cos()], dim=1)
+        x = x + torch.cat([position.sin(), position.cos()], dim=1)
         hide = ~padding_mask(lengths, x.shape[1])[:, None].expand(-1, x.shape[1], -1)
         if causal:
             hide = hide | torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)

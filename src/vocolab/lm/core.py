@@ -12,7 +12,7 @@ from vocolab.lm.base import Condition, LanguageModel
 from vocolab.lm.layout import IGNORED
 
 TOP = 10  # the accuracy: the target is among so many likeliest
-STD = 0.02
+STD = 0.2  # of the tables: of the size of the positions that backbones add, and learnt faster than .02 or 1
 
 
 class CodeModel(LanguageModel):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vocolab.errors import VocolabError
 from vocolab.lm.backbones.base import Backbone, Output, padding_mask
 from vocolab.lm.base import Condition, Losses, Response
-from vocolab.lm.core import STD, CodeModel, check_share, cross_entropy, hits
+from vocolab.lm.core import CodeModel, check_share, cross_entropy, hits
 from vocolab.lm.decode import fresh_seeds
 from vocolab.lm.layout import IGNORED, at, pack
 from vocolab.lm.sampling import Sampling, sample, uniforms
@@ -73,7 +73,7 @@ class NAR(CodeModel):
 def summary(dim: int) -> nn.Linear:
     """The map of `voice_summary`."""
     linear = nn.Linear(dim, dim, bias=False)
-    nn.init.normal_(linear.weight, std=STD)
+    nn.init.normal_(linear.weight, std=0.02)
     return linear
 
 
