@@ -46,9 +46,7 @@ def test_targets_of_unequal_rows_are_those_of_each_alone() -> None:
     together = ar_targets(text, n, language, p, codes, m, stop=9)
     for b in range(3):
         one = slice(b, b + 1)
-        alone = ar_targets(
-            text[one, : n[b]], n[one], language[one], p[one], codes[one, : m[b]], m[one], stop=9
-        )[0]
+        alone = ar_targets(text[one, : n[b]], n[one], language[one], p[one], codes[one, : m[b]], m[one], stop=9)[0]
         assert torch.equal(together[b, : len(alone)], alone)
         assert bool((together[b, len(alone) :] == IGNORED).all())
 
