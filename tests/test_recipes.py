@@ -11,13 +11,20 @@ import soundfile
 import torch
 import yaml
 
-from tests.data.speech import librispeech
+from tests.data.speech import librispeech, libritts
 from vocolab.cli import main
 from vocolab.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "tests" / "conf").glob("*.yaml"))
+BACKBONES = {
+    "transformer": "Transformer",
+    "retnet": "RetNet",
+    "llama": "Llama",
+    "mixtral": "Mixtral",
+    "bitnet": "BitNet",
+}
 CPU = ["--trainer", str(ROOT / "configs" / "trainer" / "cpu.yaml"), "--trainer.enable_progress_bar", "false"]
 
 
@@ -36,8 +43,14 @@ def strings(node) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
+def speaks(name: str) -> bool:
+    """Whether a recipe trains a language model of codes."""
+    return "VALLETask" in (ROOT / "recipes" / f"{name}.yaml").read_text()
+
+
 def test_the_recipes_that_are_promised():
     assert set(RECIPES) >= {"quickstart", "hifigan_prematch", "hifigan_plain", "hifigan_mel", "vocos_prematch"}
+    assert set(RECIPES) >= {f"valle_{name}" for name in (*BACKBONES, "unified_llama")}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -47,7 +60,8 @@ def test_a_recipe_parses_whole(name, tmp_path, monkeypatch):
     config = load_recipe(ROOT / "recipes" / f"{name}.yaml").config
     assert config.trainer.max_steps > 0 and config.trainer.default_root_dir == f"runs/{name}"
     assert config.trainer.check_val_every_n_epoch is None
-    assert config.model.class_path == "vocolab.tasks.VocoderTask"
+    assert config.model.class_path == f"vocolab.tasks.{'VALLETask' if speaks(name) else 'VocoderTask'}"
+    assert config.checkpoint.monitor == ("val/loss" if speaks(name) else "val/mel_l1")
     assert config.data.seed == config.seed_everything
     assert "${" not in str(config)
     assert not list(tmp_path.iterdir())
@@ -129,6 +143,33 @@ def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def corpus_with_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return libritts(tmp_path_factory.mktemp("libritts"))
+
+
+@pytest.fixture(scope="session")
+def encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny random EnCodec as the encodec package saves it, and as Hugging Face does."""
+    from transformers import EncodecConfig, EncodecModel
+
+    from tests.codecs.conftest import tiny_encodec
+    from vocolab.codecs.encodec import rename
+
+    folder, state = tmp_path_factory.mktemp("encodec"), tiny_encodec().state_dict()
+    torch.save(state, folder / "tiny.th")
+    model = EncodecModel(EncodecConfig(target_bandwidths=[3.0, 6.0], num_filters=2, hidden_size=16))
+    model.load_state_dict({rename(name): value for name, value in state.items()})
+    model.save_pretrained(folder / "hf")
+    return folder / "tiny.th", folder / "hf"
+
+
+@pytest.fixture(scope="session")
+def shards_of_codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared by whichever recipe comes first: the weights are the same in both layouts."""
+    return tmp_path_factory.mktemp("codes") / "shards"
+
+
 @pytest.fixture
 def paths(request: pytest.FixtureRequest) -> list[str]:
     """Where this machine keeps what the recipe reads."""
@@ -136,25 +177,35 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
     flags = []
     if "librispeech" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus"))]
+    if "libritts" in text:
+        flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_with_text"))]
+        flags += ["--data.shards", str(request.getfixturevalue("shards_of_codes"))]
     if "wavlm" in text:
         flags += ["--data.encoder.checkpoint", str(request.getfixturevalue("wavlm"))]
+    if "encodec" in text:
+        flags += ["--data.codec.checkpoint", str(request.getfixturevalue("encodec")["retnet" in text])]
     return flags
+
+
+def fit(name: str, *flags: str) -> int:
+    overlay = ["-c", str(ROOT / "tests" / "conf" / f"{name}.yaml")]
+    return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *flags, *CPU])
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    overlay = ["-c", str(ROOT / "tests" / "conf" / f"{name}.yaml")]
-    assert main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *paths, *CPU]) == 0, (
-        capfd.readouterr().err
-    )
+    if name == "quickstart-tts":
+        assert fit("quickstart-tts-vocoder") == 0, capfd.readouterr().err
+    assert fit(name, *paths) == 0, capfd.readouterr().err
     run = tmp_path / "runs" / name
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 2 and saved["vocolab"]["kind"] == "vocoder"
+    assert saved["global_step"] == 2 and saved["vocolab"]["kind"] == ("lm" if speaks(name) else "vocoder")
     assert (run / "checkpoints" / "best.ckpt").is_file() and (run / "config.yaml").is_file()
     header, *rows = (run / "metrics.csv").read_text().splitlines()
-    assert {"step", "train/loss", "val/mel_l1"} <= set(header.split(",")) and rows
-    assert list((run / "samples").rglob("*.wav")) and list((run / "samples").rglob("*.png"))
+    assert {"step", "train/loss", "val/loss" if speaks(name) else "val/mel_l1"} <= set(header.split(",")) and rows
+    if "Samples" in (ROOT / "recipes" / f"{name}.yaml").read_text():
+        assert list((run / "samples").rglob("*.wav")) and list((run / "samples").rglob("*.png"))
 
 
 def test_the_papers_experiment_from_speech_to_speech(corpus, wavlm, tmp_path, monkeypatch, capsys):
@@ -185,3 +236,43 @@ def test_the_papers_experiment_from_speech_to_speech(corpus, wavlm, tmp_path, mo
         and abs(len(wav) - soundfile.info(source).frames * 16000 / soundfile.info(source).samplerate) <= 800
     )
     assert capsys.readouterr().out == ""
+
+
+def test_valle_recipes_differ_in_their_backbones_alone():
+    configs = {name: load_recipe(ROOT / "recipes" / f"valle_{name}.yaml").config for name in BACKBONES}
+    for name, config in configs.items():
+        lm = config.model.init_args.lm
+        assert lm.class_path == "vocolab.lm.Split"
+        for part, cls in (("ar", "AR"), ("nar", "NAR")):
+            backbone = lm.init_args[part].init_args.backbone
+            assert lm.init_args[part].class_path == f"vocolab.lm.{cls}"
+            assert backbone.class_path == f"vocolab.lm.backbones.{BACKBONES[name]}"
+            assert (backbone.init_args.dim, backbone.init_args.heads, backbone.init_args.layers) == (1024, 16, 12)
+            assert backbone.init_args.ffn == 4096
+        assert config.data.codec.init_args.bandwidth == 6.0 and config.data.batches.init_args.prompt == "speaker"
+        assert config.model.init_args.schedule.init_args.total == config.trainer.max_steps
+    unified = load_recipe(ROOT / "recipes" / "valle_unified_llama.yaml").config
+    assert unified.model.init_args.lm.class_path == "vocolab.lm.Unified"
+    assert unified.data.codec == configs["llama"].data.codec
+
+
+@pytest.mark.parametrize("size", ["quarter", "half", "full", "double"])
+@pytest.mark.parametrize("name", [*BACKBONES, "unified_llama"])
+def test_sizes_fit_any_backbone(name, size):
+    file = ROOT / "configs" / "size" / f"{size}.yaml"
+    parts = ("",) if name == "unified_llama" else ("ar.", "nar.")
+    flags = {f"model.lm.{part}backbone": file for part in parts}
+    lm = load_recipe(ROOT / "recipes" / f"valle_{name}.yaml", flags).config.model.init_args.lm
+    for part in parts:
+        backbone = lm.init_args[part[:-1]].init_args.backbone if part else lm.init_args.backbone
+        assert backbone.class_path.endswith("." + BACKBONES.get(name, "Llama"))  # only sizes change
+        found = tuple(backbone.init_args[key] for key in ("dim", "heads", "layers", "ffn"))
+        assert (
+            found
+            == {
+                "quarter": (256, 4, 12, 1024),
+                "half": (512, 8, 12, 2048),
+                "full": (1024, 16, 12, 4096),
+                "double": (1024, 16, 24, 4096),
+            }[size]
+        )

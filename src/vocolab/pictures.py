@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from vocolab.files import atomic
@@ -22,6 +23,28 @@ def mel_axes(axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     axes.tick_params(labelsize=7)
 
 
+def alignment_axes(axes, owed: Tensor, symbols: Sequence[str], title: str, frame_seconds: float) -> None:
+    """Draw what each frame owes to each symbol, (N, L) in nats, with time in seconds; the first symbol lowest."""
+    extent = (0, owed.shape[1] * frame_seconds, -0.5, len(symbols) - 0.5)
+    brightest = max(float(owed.quantile(0.995)), 1e-6)  # a single frame must not darken all others
+    style = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent}
+    axes.imshow(owed.numpy(), cmap="viridis", vmin=0, vmax=brightest, **style)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_yticks(range(len(symbols)), symbols, fontsize=5)
+    axes.tick_params(axis="x", labelsize=7)
+
+
+def curve_axes(axes, curves: Mapping[str, np.ndarray], xlabel: str = "updates") -> None:
+    """Draw named curves, (N, 2) of x and y each."""
+    for name, points in curves.items():
+        axes.plot(points[:, 0], points[:, 1], label=name, linewidth=1)
+    axes.set_xlabel(xlabel, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend(fontsize=7)
+
+
 def mel_figure(mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02) -> Path:
     """Write a picture of named log-mels (80, L), one above the other."""
     from matplotlib.figure import Figure
@@ -30,6 +53,36 @@ def mel_figure(mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02
     for axes, (title, mel) in zip(figure.subplots(len(mels), squeeze=False)[:, 0], mels.items(), strict=True):
         mel_axes(axes, mel, title, hop_seconds)
     axes.set_xlabel("seconds", fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    return path
+
+
+def codes_axes(axes, codes: Tensor, title: str, frame_seconds: float = 1.0) -> None:
+    """Draw codes (K, L), a row a codebook, the first on top, over frames or seconds. A colour is a code; near colours
+    mean nothing.
+    """
+    extent = (0, codes.shape[1] * frame_seconds, len(codes) - 0.5, -0.5)
+    axes.imshow(codes.numpy(), aspect="auto", cmap="turbo", interpolation="nearest", extent=extent)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_ylabel("codebook", fontsize=8)
+    axes.set_yticks(range(len(codes)))
+    axes.tick_params(labelsize=7)
+
+
+def spoken_figure(
+    codes: Mapping[str, Tensor], mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02
+) -> Path:
+    """Write a picture of named codes (K, L) over named log-mels (80, L')."""
+    from matplotlib.figure import Figure
+
+    heights = [0.6 + 0.14 * len(value) for value in codes.values()] + [1.7] * len(mels)
+    figure = Figure(figsize=(9, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+    for one, (title, value) in zip(axes, codes.items(), strict=False):
+        codes_axes(one, value, f"codes, {title}")
+    for one, (title, mel) in zip(axes[len(codes) :], mels.items(), strict=True):
+        mel_axes(one, mel, title, hop_seconds)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return path

@@ -22,6 +22,7 @@ from vocolab.callbacks import Checkpoint, Progress
 from vocolab.cli import loggers
 from vocolab.cli.mistakes import check_top_keys, explain, raised_by_a_part
 from vocolab.cli.sources import Sources
+from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
 from vocolab.files import atomic
@@ -125,6 +126,7 @@ class Recipe(LightningCLI):
     @cached_property
     def model(self) -> LightningModule:
         """The task with its parts, their weights drawn from `seed_everything`."""
+        _match_codes(self.config.model.get("init_args.lm"), self.data)  # into the recipe itself: config.yaml states it
         config = self.config.model.clone()
         _widen(config.get("init_args.vocoder"), self.data)
         if self.config.seed_everything is not False:
@@ -142,13 +144,15 @@ class Recipe(LightningCLI):
         """The trainer with its loggers and callbacks; everything goes to the run folder."""
         config = self.config.trainer.clone()
         _check_trainer(config)
-        if config.strategy == "ddp" and not _automatic(self.config.model.class_path):
-            config.strategy = "ddp_find_unused_parameters_true"  # each of a GAN's two losses leaves parameters out
+        _check_strategy(config.strategy, self.config.model.class_path)
+        if config.strategy == "ddp":
+            # Each of a GAN's two losses leaves parameters out, and so may a mixture's choice of experts.
+            config.strategy = "ddp_find_unused_parameters_true"
         config.logger = loggers.in_run(config.logger, self.run_folder)
-        self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
-        self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
-        self.config_init.trainer.callbacks = _with_progress(self.config_init.trainer)
         try:
+            self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
+            self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
+            self.config_init.trainer.callbacks = _with_progress(self.config_init.trainer)
             return self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
@@ -189,6 +193,27 @@ def _widen(vocoder: Namespace | None, data: SpeechDataModule) -> None:
     vocoder["init_args.in_channels"] = data.feature_dim
 
 
+def _match_codes(lm: Namespace | None, data: SpeechDataModule) -> None:
+    """Give a language model, and what it is made of, the codec's numbers of codebooks and of codes."""
+    if lm is None:
+        return
+    if not data.levels:
+        raise UsageError(
+            "a language model needs codes", "data.codec", "name a codec, as ../configs/codec/encodec_24khz.yaml"
+        )
+    if data.text is None:
+        raise UsageError("a language model needs texts", "data.text", "name one, as ../configs/text/phonemes.yaml")
+    if not isinstance(data.batches, TokenBudget):
+        what = f"a language model needs prompts, {type(data.batches).__name__} has none"
+        raise UsageError(what, "data.batches", "set its class_path to TokenBudget")
+    for part in (lm, lm.get("init_args.ar"), lm.get("init_args.nar")):
+        for name in ("levels", "size"):
+            if part is not None and f"init_args.{name}" in part:
+                part[f"init_args.{name}"] = getattr(data, name)
+        if part is not None and part.get("init_args.backbone.init_args.adaptive_levels"):
+            part["init_args.backbone.init_args.adaptive_levels"] = data.levels
+
+
 def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
     """Refuse a vocoder whose rate or hop is not that of the data, and losses that hear another rate than it speaks."""
     vocoder = getattr(model, "vocoder", None)
@@ -207,6 +232,14 @@ def _automatic(class_path: str) -> bool:
     """Whether Lightning steps the task's optimizer, as the class says."""
     module, _, name = class_path.rpartition(".")
     return getattr(importlib.import_module(module), name).automatic_optimization is not False
+
+
+def _check_strategy(strategy: Any, task: str) -> None:
+    """Refuse DeepSpeed, which takes one optimizer, for a task that steps its own."""
+    name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
+    if "deepspeed" in name.lower() and not _automatic(task):
+        what = f"{task.rpartition('.')[2]} steps its own optimizers, and DeepSpeed takes one"
+        raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml")
 
 
 def _check_trainer(config: Namespace) -> None:

@@ -23,6 +23,26 @@ def librispeech(root: Path, speakers: int = 3, each: int = 4, dev: int = 2) -> P
     return root
 
 
+def libritts(root: Path, speakers: int = 3, each: int = 4, dev: int = 2) -> Path:
+    """`root/LibriTTS/{train-clean-100,train-clean-360,dev-clean}` with a text beside each real utterance."""
+    for subset, first, voices, count in (
+        ("train-clean-100", 3001, speakers - 1, each),
+        ("train-clean-360", 3000 + speakers, 1, each),
+        ("dev-clean", 3010, 1, dev),
+    ):
+        for speaker in range(first, first + voices):
+            source = BUILTIN / "synth" / f"{speaker}/10"
+            target = root / "LibriTTS" / subset / f"{speaker}/10"
+            target.mkdir(parents=True)
+            lines = (source / f"{speaker}-10.trans.txt").read_text().splitlines()[:count]
+            for n, (stem, _, text) in enumerate(line.partition(" ") for line in lines):
+                name = f"{speaker}_10_{n:06d}_000000"
+                shutil.copy(source / f"{stem}.opus", target / f"{name}.opus")
+                (target / f"{name}.normalized.txt").write_text(text.capitalize() + ".\n")
+                (target / f"{name}.original.txt").write_text("as it was written")
+    return root
+
+
 def _copy(root: Path, subset: str, chapter: str, numbers: range) -> None:
     target, source = root / "LibriSpeech" / subset / chapter, BUILTIN / "synth" / chapter
     target.mkdir(parents=True)

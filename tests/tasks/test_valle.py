@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from tests.tasks.test_vocoder import assert_equal, saved
-from tests.tasks.tokens import FittedNoise, Means, NoiseCodec, Tokens
+from tests.tasks.tokens import Means, NoiseCodec, Tokens
 from vocolab.callbacks import EMA, Checkpoint
-from vocolab.cli.loggers import RunCSV
-from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import AR, NAR, Split
-from vocolab.tasks import InverseSquareRoot, VALLETask, WarmupCosine
+from vocolab.tasks import VALLETask, WarmupCosine
 
 SIZES = {"levels": 3, "size": 12, "symbols": 16}
 

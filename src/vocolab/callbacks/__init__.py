@@ -4,6 +4,7 @@ from vocolab.callbacks.checkpoint import Checkpoint
 from vocolab.callbacks.ema import EMA
 from vocolab.callbacks.progress import Progress
 from vocolab.callbacks.samples import Predictions, Samples
+from vocolab.callbacks.spoken import SpokenSamples
 from vocolab.callbacks.timing import Timing
 
-__all__ = ["EMA", "Checkpoint", "Predictions", "Progress", "Samples", "Timing"]
+__all__ = ["EMA", "Checkpoint", "Predictions", "Progress", "Samples", "SpokenSamples", "Timing"]

@@ -26,6 +26,7 @@ class EMA(Callback):
         self.decay, self.prefix = decay, prefix
         self.average: dict[str, Tensor] = {}
         self._swapped = False
+        self._updates = 0  # averaged so far
 
     def _trained(self, module: LightningModule) -> dict[str, Tensor]:
         return {name: p.data for name, p in module.named_parameters() if name.startswith(self.prefix)}
@@ -38,11 +39,14 @@ class EMA(Callback):
             )
         restored = self.average
         self.average = {name: restored.get(name, value).clone().to(value.device) for name, value in trained.items()}
+        self._updates = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        n = trainer.global_step
+        if trainer.global_step == self._updates:
+            return  # one of the batches that are accumulated into an update
+        n = self._updates = trainer.global_step
         weight = 1 - min(self.decay, (1 + n) / (10 + n))
         torch._foreach_lerp_(list(self.average.values()), list(self._trained(pl_module).values()), weight)
 

@@ -41,7 +41,7 @@ class Samples(Callback):
         for row in range(min(self.count - self._taken, len(batch.audio))):
             samples = int(batch.audio_lengths[row])
             fake, real = (wav[row, :samples].float().cpu() for wav in (outputs, batch.audio))
-            self._keep(trainer, batch.keys[row], fake, real, pl_module.vocoder.sample_rate)
+            self._keep(trainer, batch.keys[row], fake, real, pl_module.sample_rate)
             self._taken += 1
 
     def _keep(self, trainer: Trainer, key: str, fake: Tensor, real: Tensor, sample_rate: int) -> None:
@@ -51,11 +51,11 @@ class Samples(Callback):
         mels = {"original": log_mel(real, sample_rate), "vocoded": log_mel(fake, sample_rate)}
         figure = mel_figure(mels, folder / f"{key}.png", 320 / sample_rate)
         for logger in trainer.loggers:
-            _log(logger, key, fake, sample_rate, figure, step)
+            log_sample(logger, key, fake, sample_rate, figure, step)
 
 
 class Predictions(Callback):
-    """Write what `predict` vocodes to FOLDER/KEY.wav, every rank its own utterances."""
+    """Write the waveforms that `predict` makes to FOLDER/KEY.wav, every rank its own utterances."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -64,16 +64,17 @@ class Predictions(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Tensor,
+        outputs: list[Tensor],
         batch: SpeechBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        for key, wav, samples in zip(batch.keys, outputs.float().cpu(), batch.audio_lengths.tolist(), strict=True):
-            write(self.folder / f"{key}.wav", wav[:samples], pl_module.vocoder.sample_rate, overwrite=True)
+        for key, wav in zip(batch.keys, outputs, strict=True):
+            write(self.folder / f"{key}.wav", wav.float().cpu(), pl_module.sample_rate, overwrite=True)
 
 
-def _log(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:
+def log_sample(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:
+    """Hand a waveform (T,) and its picture to a logger that takes such."""
     if isinstance(logger, TensorBoardLogger):
         from matplotlib.image import imread
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vocolab.callbacks import Predictions
+from vocolab.checkpoints import read_checkpoint
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
 from vocolab.torchfile import read_torch
@@ -50,7 +51,7 @@ def fit(recipe: Recipe) -> None:
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     _check_manual(model, trainer)
     if checkpoint is None and getattr(model, "initialize_from", None):
-        read_torch(model.initialize_from)
+        read_checkpoint(model.initialize_from)
     data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
     _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
 

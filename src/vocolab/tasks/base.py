@@ -23,6 +23,11 @@ class Task(LightningModule):
         super().__init__()
         self.schedule = schedule or Constant()
 
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Hz of the speech it makes."""
+
     @abstractmethod
     def card(self) -> dict[str, Any]:
         """What `convert` or `synthesize` needs to know beside the weights: plain values only, as the file loads with

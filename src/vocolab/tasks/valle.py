@@ -14,6 +14,7 @@ from vocolab.checkpoints import fill, read_checkpoint, section
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError, VocolabError
+from vocolab.lm import NAR, Split, Unified
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
@@ -68,6 +69,10 @@ class VALLETask(Task):
         self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
         self._tally, self._evaluated = Tally(), Tally()
         self._clock = Clock()
+
+    @property
+    def sample_rate(self) -> int:
+        return self.trainer.datamodule.codec.sample_rate
 
     # What is needed of the data
 
@@ -199,9 +204,13 @@ class VALLETask(Task):
         """Waveforms (T,) of the batch's texts in the voices of its prompts."""
         seeds = batch_idx * 65536 + torch.arange(len(batch.text))  # the same speech each time
         response = self.lm.generate(self.condition(batch), Sampling(), seeds=seeds)
-        codec = self.trainer.datamodule.ready_codec().to(self.device)
+        codec = self.speaker()
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
         return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
+
+    def speaker(self) -> Codec:
+        """The codec, ready to decode on this device. Raises `VocolabError` where it lacks weights."""
+        return self.trainer.datamodule.ready_codec().load().to(self.device).eval()
 
     # Around training
 
@@ -243,7 +252,6 @@ class VALLETask(Task):
             "kind": "lm",
             "lm": describe(self.lm),
             "codec": self._described_codec(),
-            "codec_vocoder": describe(getattr(self.codec, "vocoder", None)),
             "text": describe(data.text),
             "symbols": self.symbol_map.symbols,
             "languages": self.symbol_map.languages,
@@ -266,9 +274,12 @@ class VALLETask(Task):
 
 
 def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
-    """The networks of `lm` with each level they are drawn to train on; None: the one level they always train."""
-    for part in (lm.ar, lm.nar) if hasattr(lm, "ar") and hasattr(lm, "nar") else (lm,):
-        yield from ((part, level) for level in getattr(part, "drawn", range(0)) or [None])
+    """The networks of `lm` with each level they are drawn to train on; None: they always train the same."""
+    for part in (lm.ar, lm.nar) if isinstance(lm, Split) else (lm,):
+        if isinstance(part, (NAR, Unified)):
+            yield from ((part, level) for level in range(isinstance(part, NAR), part.levels))
+        else:
+            yield part, None
 
 
 def _learns(codec: Codec) -> bool:

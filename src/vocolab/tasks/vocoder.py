@@ -64,6 +64,10 @@ class VocoderTask(Task):
         self.initialize_from = initialize_from
         self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
 
+    @property
+    def sample_rate(self) -> int:
+        return self.vocoder.sample_rate
+
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
             from vocolab.checkpoints import load_weights
@@ -113,8 +117,9 @@ class VocoderTask(Task):
     def test_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
-        return self.vocoder(batch.feats)
+    def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
+        rows = zip(self.vocoder(batch.feats), batch.audio_lengths.tolist(), strict=True)
+        return [wav[:samples] for wav, samples in rows]
 
     def _evaluate(self, batch: SpeechBatch, split: str) -> Tensor:
         """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for

@@ -4,5 +4,6 @@ from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.builtin import BuiltinSpeech
 from vocolab.data.corpora.folder import Folder
 from vocolab.data.corpora.librispeech import LibriSpeech
+from vocolab.data.corpora.libritts import LibriTTS
 
-__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "Utterance"]
+__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "LibriTTS", "Utterance"]

@@ -30,6 +30,9 @@ class LibriSpeech(Corpus):
     With `download`, subsets that are missing are fetched from `url`; otherwise nothing is.
     """
 
+    name = "LibriSpeech"
+    md5 = MD5  # of the archive of each subset
+
     def __init__(
         self,
         root: str | Path,
@@ -65,27 +68,33 @@ class LibriSpeech(Corpus):
         if folder is None:
             remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
             raise VocolabError(f"no {name} in the corpus", root, remedy)
-        transcripts = Transcripts()
+        transcripts = self._transcripts()
         sources = [s for s in audio_files(folder) if s.count("/") == 2]
         if not sources:
-            raise VocolabError("no SPEAKER/CHAPTER/*.flac", folder, "set --data.corpus.root to a LibriSpeech layout")
+            raise VocolabError("no SPEAKER/CHAPTER/*.flac", folder, f"set --data.corpus.root to a {self.name} layout")
         return [_utterance(folder / source, f"{name}/{source}", transcripts) for source in sources]
 
     def _find(self, root: Path, name: str) -> Path | None:
-        return next((f for f in (root / name, root / "LibriSpeech" / name) if f.is_dir()), None)
+        return next((f for f in (root / name, root / self.name / name) if f.is_dir()), None)
 
     def _download(self, root: Path, name: str) -> None:
-        if name not in MD5:
-            raise UsageError(f"no such LibriSpeech subset {name!r}", "", "choose from " + " ".join(MD5))
+        if name not in self.md5:
+            raise UsageError(f"no such {self.name} subset {name!r}", "", "choose from " + " ".join(self.md5))
         archive = root / f"{name}.tar.gz"
-        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, MD5[name])
-        unpack(archive, f"LibriSpeech/{name}", root / "LibriSpeech" / name)
+        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, self.md5[name])
+        unpack(archive, f"{self.name}/{name}", root / self.name / name)
         archive.unlink()
+
+    def _transcripts(self) -> Transcripts:
+        """Where the texts of a subset's files are found."""
+        return Transcripts()
 
 
 def _utterance(path: Path, source: str, transcripts: Transcripts) -> Utterance:
     _, speaker, chapter, name = PurePosixPath(source).parts
     stem = PurePosixPath(name).stem
-    proper = stem.startswith(f"{speaker}-{chapter}-") and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", stem)
+    proper = re.match(rf"{re.escape(speaker)}[-_]{re.escape(chapter)}[-_]", stem) and re.fullmatch(
+        r"[A-Za-z0-9_-]{1,80}", stem
+    )
     key = stem if proper else clean_key(f"{speaker}/{chapter}/{name}")
     return Utterance(key, path, source, speaker, chapter, transcripts.of(path), "en")

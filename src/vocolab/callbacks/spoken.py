@@ -1,0 +1,126 @@
+"""Held-out texts as the language model speaks them, at every validation."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from vocolab.audio import log_mel, write
+from vocolab.callbacks.samples import log_sample
+from vocolab.codecs.base import Codec
+from vocolab.data.batches import SpeechBatch
+from vocolab.errors import VocolabError
+from vocolab.lm import AR, NAR, LanguageModel
+from vocolab.lm.base import Condition, Response
+from vocolab.lm.sampling import Sampling
+from vocolab.pictures import spoken_figure
+
+log = logging.getLogger(__name__)
+MOST = 1.5  # times the true length, where a response that does not stop is cut
+
+
+@dataclass
+class Version:
+    """One way of saying an utterance."""
+
+    name: str  # "": what the whole model makes
+    title: str
+    codes: Tensor  # (k, L)
+
+
+class SpokenSamples(Callback):
+    """Speak the first `count` utterances of each validation into RUN/samples/step=%08d, and hand them to TensorBoard
+    and W&B where those log.
+
+    KEY.wav is what the whole model makes of the text and the prompt, KEY-first.wav its first codebook alone,
+    KEY-given.wav what the NAR makes of the true first codebook; KEY-reference.wav and KEY-prompt.wav are the true codes
+    decoded. KEY.png shows codes and mels. Where the codec cannot decode, pictures of the codes are all.
+    """
+
+    def __init__(self, count: int = 2):
+        self.count = count
+        self._taken = 0
+        self._mute = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._taken = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: SpeechBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
+            return  # `vocolab validate` leaves the run as training did
+        rows = torch.arange(min(self.count - self._taken, len(batch.keys)), device=pl_module.device)
+        self._taken += len(rows)
+        if len(rows):
+            condition = pl_module.condition(batch).select(rows)
+            codec = self._speaker(pl_module)
+            said = versions(pl_module.lm, condition, batch.codes[rows], batch.lengths[rows])
+            for key, spoken in zip(batch.keys, said, strict=False):
+                self._keep(trainer, key, spoken, codec)
+
+    def _speaker(self, module: LightningModule) -> Codec | None:
+        """The codec; None, said once, where it cannot decode."""
+        if self._mute:
+            return None
+        try:
+            codec = module.speaker()
+            codec.decode(torch.zeros(1, codec.levels, 8, dtype=torch.long, device=module.device))
+            return codec
+        except VocolabError as error:
+            self._mute = True
+            log.warning(f"no audio of the samples: {error}")
+            return None
+
+    def _keep(self, trainer: Trainer, key: str, spoken: list[Version], codec: Codec | None) -> None:
+        folder = Path(trainer.default_root_dir) / "samples" / f"step={trainer.global_step:08d}"
+        wavs: dict[str, Tensor] = {}
+        if codec is not None:
+            wavs = {v.name: codec.decode(v.codes[None])[0].float().cpu() for v in spoken}
+            for name, wav in wavs.items():
+                stem = f"{key}-{name}" if name else key
+                write(folder / f"{stem}.wav", wav, codec.sample_rate, overwrite=True)
+        mels = {v.title: log_mel(wavs[v.name], codec.sample_rate) for v in spoken if v.name in wavs}
+        codes = {v.title: v.codes.cpu() for v in spoken if v.name in ("", "first", "reference")}
+        hop = 320 / codec.sample_rate if codec is not None else 0.02
+        figure = spoken_figure(codes, mels, folder / f"{key}.png", hop)
+        if "" in wavs:
+            for logger in trainer.loggers:
+                log_sample(logger, key, wavs[""], codec.sample_rate, figure, trainer.global_step)
+
+
+def versions(lm: LanguageModel, condition: Condition, codes: Tensor, lengths: Tensor) -> list[list[Version]]:
+    """By utterance: what `lm` makes of the condition of codes (B, K, L), and the codes themselves. The same each time,
+    and bounded: a response that does not stop is cut at 1.5 times the true length.
+    """
+    seeds = torch.arange(len(condition))
+    sampling = Sampling(max_ar_steps=int(MOST * int(lengths.max())) + 1)
+    true_first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
+    given = None if isinstance(lm, AR) else lm.generate(condition, sampling, true_first, seeds)
+    whole = given if isinstance(lm, NAR) else lm.generate(condition, sampling, seeds=seeds)
+    said = []
+    for row in range(len(condition)):
+        made, frames, prompt = int(whole.lengths[row]), int(lengths[row]), int(condition.prompt_lengths[row])
+        cut = "" if whole.stopped[row] else ", cut"
+        found = [
+            Version("prompt", "prompt", condition.prompt[row, :, :prompt]),
+            Version("reference", "reference", codes[row, :, :frames]),
+            Version("", f"spoken{cut}", whole.codes[row, :, :made]),
+        ]
+        if given is not None and given is not whole:
+            found.append(Version("first", "spoken, first codebook alone", whole.codes[row, :1, :made]))
+            found.append(Version("given", "spoken from the true first codebook", given.codes[row, :, :frames]))
+        said.append(found)
+    return said
