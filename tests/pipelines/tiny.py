@@ -37,6 +37,7 @@ def language_model(levels: int = 3, size: int = 16, languages: int = 0) -> Split
     for p in lm.parameters():
         if p.ndim > 1:
             torch.nn.init.normal_(p, std=0.6)  # so that what is said depends on the text and the voice
+    lm.ar.classifier.bias.data[lm.ar.stop] = -20.0  # a length penalty below 0 makes up for it
     return lm.eval()
 
 

@@ -1,0 +1,241 @@
+"""`vocolab synthesize`: what it refuses before any work, and what it leaves."""
+
+# ruff: noqa: E501 (a complaint is one line)
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.pipelines import tiny
+from vocolab import audio
+from vocolab.cli import main, synthesize
+from vocolab.lm import Sampling
+
+REFERENCE = tiny.OTHER[0]
+SHORT = ["--max-ar-steps", "20", "--length-penalty", "100"]  # it stops only where it is cut
+
+
+@pytest.fixture
+def speak(work, lm_checkpoint, capsys):
+    """Run the command; returns its status, standard output, and standard error."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        status = main(["synthesize", "--checkpoint", lm_checkpoint, "--device", "cpu", *args])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return run
+
+
+def test_one_text(speak, work):
+    status, out, err = speak("hello there", "--ref", REFERENCE, "-o", "out.wav", *SHORT)
+    assert (status, out) == (0, "")
+    heard, said = err.splitlines()
+    assert heard == f"voice: 2.0 of 4.9 s of {REFERENCE}"
+    assert said == (
+        "[1/1] TEXT -> out.wav, 20 frames, 0.8 s; it did not stop by itself and was cut after 20 frames: see --max-ar-steps, --seed"
+    )
+    info = soundfile.info("out.wav")
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", 20 * 640)
+    assert sorted(p.name for p in work.iterdir()) == ["out.wav"]
+
+
+def test_a_file_of_texts(speak):
+    """Each line has its own file, numbered by its line; blank lines have none."""
+    Path("texts.txt").write_text("hello there\n\nwho are you\n  \nyes\n", encoding="utf-8-sig")
+    status, out, err = speak(
+        "--text-file", "texts.txt", "--ref", REFERENCE, "-o", "out", "--batch-size", "2", "--json", *SHORT
+    )
+    assert status == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["0001.wav", "0003.wav", "0005.wav"]
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["path"] for line in lines] == ["out/0001.wav", "out/0003.wav", "out/0005.wav"]
+    assert all((line["frames"], line["stopped"], line["seconds"]) == (20, False, 0.8) for line in lines)
+    assert all(line["tokens_per_s"] > 0 for line in lines)
+    assert "[2/3] texts.txt:3 -> out/0003.wav" in err
+    speak("who are you", "--ref", REFERENCE, "-o", "alone.wav", *SHORT)
+    together, alone = (soundfile.read(name)[0] for name in ("out/0003.wav", "alone.wav"))
+    assert np.abs(together - alone).max() <= 2 / 32768
+    other = soundfile.read("out/0001.wav")[0]
+    assert np.abs(together - other).max() > 0.001
+
+
+def test_a_text_of_several_lines_is_one_text(speak, work):
+    assert speak("hello\nthere", "--ref", REFERENCE, "-o", "out", *SHORT)[0] == 0
+    assert [p.name for p in Path("out").iterdir()] == ["0001.wav"]
+
+
+def test_the_seed_repeats_the_bytes(speak):
+    for name, seed in (("a.wav", 3), ("b.wav", 3), ("c.wav", 4)):
+        assert speak("hello", "--ref", REFERENCE, "-o", name, "--seed", seed, *SHORT)[0] == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() != Path("c.wav").read_bytes()
+
+
+def test_stopping_by_itself(speak):
+    status, out, err = speak("hello", "--ref", REFERENCE, "-o", "o.wav", "--json", "--length-penalty", "-100")
+    figures = json.loads(out)
+    assert status == 0 and figures["stopped"] and figures["frames"] < 5 and "cut" not in err
+
+
+def test_several_references(speak):
+    Path("voice").mkdir()
+    for path in tiny.OTHER[:2]:
+        shutil.copy(path, "voice")
+    status, _, err = speak(
+        "hello", "--ref", "voice", tiny.OTHER[2], "-o", "o.wav", "--input-prompt-length", "2.5", *SHORT
+    )
+    line = err.splitlines()[0]
+    assert status == 0 and re.fullmatch(
+        r"voice: 1\.2 of .* s of voice/.*, 1\.2 of .*; 1 further files are not needed", line
+    )
+
+
+def test_all_sampling_flags(speak):
+    flags = "--ar-temp 0.9 --nar-temp 0.5 --min-ar-temp 0.3 --min-nar-temp 0.1 --top-k 8 --top-p 0.9 --repetition-penalty 1.2 --repetition-penalty-decay 0.5 --max-nar-levels 1 --amp --dtype float32 --language en --seed 3 --batch-size 1"
+    assert speak("hello", "--ref", REFERENCE, "-o", "o.wav", *flags.split(), *SHORT)[0] == 0
+    assert (
+        speak("hello", "--ref", REFERENCE, "-o", "p.wav", "--mirostat-tau", "3", "--mirostat-eta", "0.2", *SHORT)[0]
+        == 0
+    )
+    assert speak("hello", "--ref", REFERENCE, "-o", "q.wav", "--beam-width", "2", "--max-ar-steps", "5")[0] == 0
+
+
+def test_help_states_the_defaults_of_sampling():
+    assert set(synthesize.SAMPLING) == {field.name for field in dataclasses.fields(Sampling)}
+    for name, (kind, text) in synthesize.SAMPLING.items():
+        default = getattr(Sampling(), name)
+        stated = re.search(
+            r"\(default: (?:0, )?([\d.]+|off)", text.replace("Mirostat; ", "").replace("VALL-E 2; ", "")
+        )[1]
+        assert kind is type(default), name
+        assert default == (-1 if stated == "off" else float(stated)) or ", off" in text and default == 0, name
+
+
+def test_symbols_never_seen(speak):
+    status, _, err = speak("straße 中中", "--ref", REFERENCE, "-o", "o.wav", *SHORT)
+    assert status == 0
+    assert err.splitlines()[0] == "symbols the model never saw, spoken as <unk>: '中' × 2, 'ß' × 1"
+
+
+@pytest.mark.parametrize(
+    "args, status, line",
+    [
+        (["--ref", "r.opus", "-o", "o.wav"], 2, "one text is needed: command line: give either TEXT or --text-file F"),
+        (["a", "--text-file", "t.txt", "--ref", "r.opus", "-o", "o.wav"], 2, "one text is needed: command line: "),
+        (["a", "--ref", "r.opus"], 2, "no output: command line: say where with -o OUT.wav or -o FOLDER"),
+        (["a", "--ref", "r.opus", "-o", "o.mp3"], 2, "only .wav is written: o.mp3: give OUT.wav or a folder"),
+        (["a", "-o", "o.wav"], 2, "no reference speech: command line: say with --ref PATH whose voice is to speak"),
+        (["", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: TEXT: give something to say"),
+        (["a" * 2000, "--ref", "r.opus", "-o", "o.wav"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: TEXT: give sentences, one a line, with --text-file"),
+        (["--text-file", "none.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file: none.txt: correct --text-file"),
+        (["--text-file", "empty.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: empty.txt: give something to say, a line for each text"),
+        (["--text-file", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "not a text file ("),
+        (["--text-file", "t.txt", "--ref", "r.opus", "-o", "o.wav"], 2, "2 texts do not fit in one: o.wav: give a folder with -o"),
+        (["--text-file", "long.txt", "--ref", "r.opus", "-o", "out"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: long.txt:2: give"),
+        (["a", "--ref", "none.wav", "-o", "o.wav"], 1, "no such file: none.wav: check the path"),
+        (["a", "--ref", "short.wav", "-o", "o.wav"], 1, "0.10 s of speech, at least 0.5 s are needed: short.wav: give a longer reference"),
+        (["a", "--ref", "t.txt", "-o", "o.wav"], 1, "not a readable sound file"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--language", "xx"], 2, "unknown language 'xx': --language: the model was trained on en"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--input-prompt-length", "0.1"], 2, "a prompt of 0.1 s: --input-prompt-length: give at least 0.5 s"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--max-ar-context", "100"], 2, "--max-ar-context is 100: command line: leave it out"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--batch-size", "0"], 2, "--batch-size is 0: command line: give at least 1"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--top-p", "1.5"], 2, "1.5 will not do: --top-p: "),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--dtype", "int8"], 2, "no such type 'int8': --dtype: give one of "),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--codec", "r.opus"], 2, "the checkpoint holds its codec: --codec: leave it out"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--device", "cuda:99"], 2, "device 'cuda:99' cannot be used"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(args, status, line, speak):
+    shutil.copy(REFERENCE, "r.opus")
+    audio.write("short.wav", audio.read(REFERENCE, 16000)[0][8000:9600], 16000)
+    Path("t.txt").write_text("one\ntwo\n")
+    Path("empty.txt").write_text("\n\n")
+    Path("long.txt").write_text("fine\n" + "a" * 2000)
+    before = sorted(Path().iterdir())
+    found, out, err = speak(*args)
+    assert (found, out) == (status, "") and err.splitlines()[-1].startswith(f"vocolab: error: {line}")
+    assert sorted(Path().iterdir()) == before
+
+
+def test_existing_outputs_are_refused_before_any_work(speak, monkeypatch):
+    Path("out").mkdir()
+    Path("out/0002.wav").write_text("mine")
+    Path("t.txt").write_text("one\ntwo\n")
+    monkeypatch.setattr("vocolab.pipelines.TTS.from_checkpoint", lambda *_, **__: pytest.fail("worked"))
+    status, _, err = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out")
+    assert (status, err) == (1, "vocolab: error: output exists: out/0002.wav: choose another -o or pass --overwrite\n")
+    assert [p.name for p in Path("out").iterdir()] == ["0002.wav"]
+
+
+def test_overwrite(speak):
+    Path("o.wav").write_text("old")
+    assert speak("hello", "--ref", REFERENCE, "-o", "o.wav", "--overwrite", *SHORT)[0] == 0
+    assert soundfile.info("o.wav").frames > 0
+
+
+def test_one_that_fails_does_not_stop_the_others(speak, monkeypatch):
+    write = audio.write
+
+    def full(path, *args, **kwargs):
+        write(Path("/dev/null/x.wav") if Path(path).name == "0001.wav" else path, *args, **kwargs)
+
+    monkeypatch.setattr(audio, "write", full)
+    Path("t.txt").write_text("one\ntwo\n")
+    status, _, err = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out", *SHORT)
+    assert status == 1 and err.splitlines()[-1] == "vocolab: error: 1 of 2 texts failed: out: see the lines above"
+    assert [p.name for p in Path("out").iterdir()] == ["0002.wav"]
+
+
+def test_models_of_the_other_family(work, lm_checkpoint, capsys):
+    import torch
+
+    torch.save({"generator": {}}, "g_1.pt")
+    assert main(["synthesize", "a", "--ref", REFERENCE, "--checkpoint", "g_1.pt", "-o", "o.wav"]) == 1
+    assert capsys.readouterr().err == (
+        "vocolab: error: holds a vocoder, no language model: g_1.pt: vocolab convert speaks with this one; give a checkpoint of a language model's training\n"
+    )
+    assert main(["convert", REFERENCE, "--ref", REFERENCE, "--checkpoint", lm_checkpoint, "-o", "o.wav"]) == 1
+    assert capsys.readouterr().err == (
+        f"vocolab: error: holds a model of kind 'lm', no vocoder: {lm_checkpoint}: vocolab synthesize speaks with this one; give a checkpoint of a vocoder's training\n"
+    )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal(work, lm_checkpoint, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    Path("t.txt").write_text("one\ntwo\nthree\n")
+    base = ["synthesize", "--text-file", "t.txt", "--ref", REFERENCE, "--checkpoint", lm_checkpoint, "--device", "cpu"]
+    assert main([*base, "-o", "out", "--batch-size", "2", *SHORT]) == 0
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
+    assert "[1–2 of 3]" in shown and "[3–3 of 3]" in shown and "20/20 frames" in shown
+    assert "[3/3] t.txt:3 -> out/0003.wav, 20 frames, 0.8 s" in shown
+
+
+def test_many_lines_are_numbered_in_order(work):
+    texts = [(n, str(n), "a") for n in (1, 10000)]
+    assert [job[2].name for job in synthesize.plan(texts, Path("out"), False)] == ["00001.wav", "10000.wav"]
+
+
+def test_the_flags_of_the_reference_are_taken():
+    parser = argparse.ArgumentParser()
+    synthesize.add_arguments(parser)
+    known = {flag for action in parser._actions for flag in action.option_strings}
+    assert known >= set(
+        "--ar-temp --nar-temp --min-ar-temp --min-nar-temp --top-p --top-k --repetition-penalty --repetition-penalty-decay --length-penalty --beam-width --mirostat-tau --mirostat-eta --max-ar-steps --max-nar-levels --max-ar-context --input-prompt-length --language --device --dtype --amp --seed --json".split()
+    )
