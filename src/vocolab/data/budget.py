@@ -37,7 +37,7 @@ class Prompts:
 
     def __init__(self, index: Index, kind: PromptKind):
         self.kind = kind
-        self.frames = index.rows["frames"].astype(np.int64)
+        self.frames = index.rows["frames"].astype(np.int32)
         if kind != "speaker":
             return
         self.speaker = np.asarray(index.rows["speaker"])
@@ -45,26 +45,31 @@ class Prompts:
         self.order = np.argsort(narrow, kind="stable").astype(np.uint32)  # (n,) rows speaker by speaker
         self.place = np.empty_like(self.order)  # (n,) of each row in that order
         self.place[self.order] = np.arange(len(self.order), dtype=np.uint32)
-        self.ends = np.cumsum(self.frames[self.order])  # (n,) on the line
+        line = self.frames[self.order]
+        self.ends = np.cumsum(line, dtype=np.int64)  # (n,) on the line
         count = np.bincount(self.speaker, minlength=len(index.speakers))
         self.blocks = np.cumsum([0, *count])  # places of each speaker in the order
-        self.edges = np.concatenate([[0], self.ends])[self.blocks]  # on the line
+        self.edges = np.zeros(len(self.blocks), np.int64)  # of each speaker's speech on the line
+        self.edges[self.blocks > 0] = self.ends[self.blocks[self.blocks > 0] - 1]
         self.totals = np.diff(self.edges)  # frames of each speaker
-
-    def others(self, rows: np.ndarray) -> np.ndarray:
-        """Frames (b,) of the same speakers' other utterances."""
-        return self.totals[self.speaker[rows]] - self.frames[rows]
+        filled = np.flatnonzero(count)
+        self.most_frames = np.zeros(len(count), np.int32)  # of an utterance of each speaker
+        self.most_frames[filled] = np.maximum.reduceat(line, self.blocks[:-1][filled])
 
     def most(self, rows: np.ndarray, length: int) -> np.ndarray:
         """Frames (b,) that a prompt of `length` takes at most beside the frames of the utterance itself."""
         if self.kind == "prefix":
-            return np.zeros(len(rows), np.int64)
-        if self.kind == "segment":
-            return np.minimum(self.frames[rows], length)
-        filled = np.flatnonzero(np.diff(self.blocks))
-        longest = np.zeros(len(self.totals), np.int64)
-        longest[filled] = np.maximum.reduceat(self.frames[self.order], self.blocks[:-1][filled])
-        return np.minimum(longest[self.speaker[rows]], length)
+            return np.zeros(len(rows), np.int32)
+        longest = self.frames[rows] if self.kind == "segment" else self.most_frames[self.speaker[rows]]
+        return np.minimum(longest, length)
+
+    def alone(self, rows: np.ndarray) -> int:
+        """How many of `rows` must be their own prompt though others were asked for."""
+        return (
+            int(np.count_nonzero((self.most_frames == self.totals)[self.speaker[rows]]))
+            if self.kind == "speaker"
+            else 0
+        )
 
     def longest(self, rows: np.ndarray) -> np.ndarray:
         """The longest utterance (b,) of each row's speaker."""
@@ -77,31 +82,33 @@ class Prompts:
         """The utterance (b,) that each prompt is cut from: itself where its speaker has no other."""
         if self.kind != "speaker":
             return rows
-        others = self.others(rows)
-        line = self.edges[self.speaker[rows]] + (draw(rows, key) % np.maximum(others, 1)).astype(np.int64)
-        own = self.frames[rows]
+        own = self.frames[rows].astype(np.int64)
+        others = self.totals[self.speaker[rows]] - own
+        line = self.edges[self.speaker[rows]] + draw(rows, np.maximum(others, 1), key)
         line += np.where(line >= self.ends[self.place[rows]] - own, own, 0)  # over the utterance itself
         places = np.minimum(np.searchsorted(self.ends, line, side="right"), len(self.order) - 1)
         return np.where(others > 0, self.order[places], rows).astype(np.int64)
 
     def cut(self, rows: np.ndarray, sources: np.ndarray, length: int, key: int) -> Items:
         """The items of whole utterances, or what is left of them behind their prompts of up to `length` frames."""
-        lengths = self.frames[sources]
+        lengths = self.frames[sources].astype(np.int64)
         if self.kind == "prefix":
             frames = np.minimum(length, lengths // 2)  # the longer part is to be spoken
             return Items(rows, frames, lengths - frames, True, Items(rows, np.zeros_like(frames), frames))
         frames = np.minimum(length, lengths)
-        starts = (draw(rows, key) % (lengths - frames + 1)).astype(np.int64)
-        return Items(rows, np.zeros_like(rows), self.frames[rows], True, Items(sources, starts, frames))
+        starts = draw(rows, lengths - frames + 1, key)
+        return Items(
+            rows, np.zeros_like(rows), self.frames[rows].astype(np.int64), True, Items(sources, starts, frames)
+        )
 
 
 class TokenPlan(Plan):
     """Every utterance once, those of similar length together, `rows · longest` of no batch above `tokens`.
 
     Utterances are sorted by the positions they may take with their prompts and cut into buckets, each as wide as
-    `spread` allows but of whole batches; within a bucket they are shuffled. Buckets and their batches do not depend on
-    the epoch, so that all epochs have the same number of batches. It is a multiple of `ranks`: some batches are halved
-    for that, and where there are too few utterances some are repeated.
+    `spread` allows but of two whole batches at least; within a bucket they are shuffled. Buckets and the sizes of their
+    batches do not depend on the epoch, so that all epochs have the same number of batches. It is a multiple of `ranks`:
+    some batches are halved for that, and where there are too few utterances some are repeated.
     """
 
     audio: bool = False  # whether batches carry it
@@ -122,10 +129,11 @@ class TokenPlan(Plan):
         self.key = mix(seed, epoch, 4)
         frames = prompts.frames
         least = max(limits[0], 2 if prompts.kind == "prefix" else 1)
-        rows = np.flatnonzero((frames >= least) & (frames <= limits[1]))
-        positions = index.rows["symbols"][rows] + frames[rows] + prompts.most(rows, length[1]) + MARKS
+        rows = np.flatnonzero((frames >= least) & (frames <= limits[1])).astype(np.uint32)
+        positions = index.rows["symbols"].astype(np.int32)[rows] + frames[rows]
+        positions += prompts.most(rows, length[1]) + MARKS
         self.count, self.size, self.left_out = len(rows), 1, len(frames) - len(rows)
-        self.alone = int(np.count_nonzero(prompts.others(rows) == 0)) if prompts.kind == "speaker" else 0
+        self.alone = prompts.alone(rows)
         if len(rows) and (most := int(positions.max())) > tokens:
             row = int(rows[positions.argmax()])
             raise TooLong(row, most, tokens, frames[row] * index.hop / index.sample_rate)
@@ -142,7 +150,9 @@ class TokenPlan(Plan):
         while (first := buckets[-1]) < total:
             longest = int(self.positions[first])
             size = self.tokens // longest
-            end = int(np.searchsorted(falling, -longest / (1 + spread), side="right"))
+            shortest = np.int32(np.ceil(longest / (1 + spread)))  # of one type with the array, or that is copied
+            end = int(np.searchsorted(falling, -shortest, side="right"))
+            end = min(max(end, first + size + 1), total)  # two batches at least, or they were the same in every epoch
             batches = -(-(end - first) // size)
             end = min(first + batches * size, total)
             edges.append(first + (end - first) * np.arange(1, batches + 1) // batches)
@@ -163,7 +173,7 @@ class TokenPlan(Plan):
         bucket = int(self.bucket[place])
         first, end = int(self.buckets[bucket]), int(self.buckets[bucket + 1])
         within = np.arange(self.first[place], self.end[place]) - first
-        rows = self.rows[first + permute(within, end - first, mix(self.key, 2, bucket))]
+        rows = self.rows[first + permute(within, end - first, mix(self.key, 2, bucket))].astype(np.int64)
         low, high = self.length
         length = low + mix(self.key, 3, place) % (high - low + 1)
         return self._items(rows, self.prompts.sources(rows, mix(self.key, 4)), length)
@@ -175,7 +185,7 @@ class TokenPlan(Plan):
         positions = (self.end - self.first) * self.positions[self.buckets[self.bucket]]
         place = int(np.flatnonzero(positions >= 0.95 * positions.max())[0])  # long ones come first
         first = int(self.buckets[self.bucket[place]])
-        rows = self.rows[first : first + int(self.end[place] - self.first[place])]
+        rows = self.rows[first : first + int(self.end[place] - self.first[place])].astype(np.int64)
         return self._items(rows, self.prompts.longest(rows), self.length[1])
 
     def _items(self, rows: np.ndarray, sources: np.ndarray, length: int) -> Items:

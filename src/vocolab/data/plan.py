@@ -177,9 +177,10 @@ def mix(*values: int) -> int:
     return state
 
 
-def draw(numbers: np.ndarray, key: int) -> np.ndarray:
-    """64 random bits (b,) uint64 for each of `numbers` (b,), chosen by `key`."""
-    return _scramble(numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key))
+def draw(numbers: np.ndarray, limits: np.ndarray, key: int) -> np.ndarray:
+    """A random integer (b,) below each of `limits` (b,) for each of `numbers` (b,), chosen by `key`."""
+    bits = _scramble(numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key))
+    return (bits % limits.astype(np.uint64)).astype(np.int64)  # signed limits would turn all of it into floats
 
 
 def permute(numbers: np.ndarray, n: int, key: int) -> np.ndarray:
