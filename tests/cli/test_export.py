@@ -1,0 +1,55 @@
+"""`vocolab export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_checkpoints import own_checkpoint, wavlm_generator
+from vocolab.cli import main
+from vocolab.vocoders import Vocos
+
+
+def test_a_language_model(work, lm_checkpoint, capsys):
+    assert main(["export", lm_checkpoint, "-o", "model.safetensors"]) == 0
+    assert capsys.readouterr().out.startswith("model.safetensors: lm, 0.")
+    assert main(["export", lm_checkpoint, "-o", "model.safetensors"]) == 1
+    assert capsys.readouterr().err.startswith("vocolab: error: output exists: model.safetensors: ")
+    assert main(["export", lm_checkpoint, "-o", "model.safetensors", "--overwrite"]) == 0
+    assert [path.name for path in work.iterdir()] == ["model.safetensors"]
+
+
+def test_the_official_layout(work):
+    vocoder = wavlm_generator()
+    own_checkpoint(Path("last.ckpt"), vocoder)
+    assert main(["export", "last.ckpt", "-o", "g_1.pt", "--format", "hifigan"]) == 0
+    state = torch.load("g_1.pt", weights_only=True)["generator"]
+    assert all(torch.equal(state[name], value) for name, value in vocoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "args, status, line",
+    [
+        (["none.ckpt", "-o", "m.safetensors"], 1, "no such file: none.ckpt: correct CKPT"),
+        (["v.ckpt", "-o", "m.pt"], 2, "not named .safetensors: m.pt: name it so, or choose another --format"),
+        (["v.ckpt", "-o", "."], 2, "the output is a folder: .: name a file with -o"),
+        (["v.ckpt", "-o", "v.ckpt", "--format", "hifigan"], 2, "the output is the checkpoint: v.ckpt: choose another"),
+        (["v.ckpt", "-o", "g.pt", "--format", "hifigan"], 1, "Vocos has no official layout: g.pt: export a HiFiGAN"),
+        (["noise", "-o", "m.safetensors"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
+        (["folder", "-o", "m.safetensors"], 1, "a folder, but none that DeepSpeed wrote (no file `latest`): folder: "),
+    ],
+)
+def test_what_is_refused(args, status, line, work, capsys):
+    own_checkpoint(Path("v.ckpt"), Vocos(12, 16, 1, 16))
+    Path("noise").write_bytes(b"noise")
+    Path("folder").mkdir()
+    assert main(["export", *args]) == status
+    assert capsys.readouterr().err.startswith(f"vocolab: error: {line}")
+    assert sorted(path.name for path in work.iterdir()) == ["folder", "noise", "v.ckpt"]
+
+
+def test_a_language_model_has_no_official_layout(work, lm_checkpoint, capsys):
+    assert main(["export", lm_checkpoint, "-o", "g.pt", "--format", "hifigan"]) == 1
+    assert "holds a model of kind 'lm', no vocoder" in capsys.readouterr().err
