@@ -228,8 +228,8 @@ def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecSha
         raise VocolabError("not the causal mono EnCodec", where, "choose the 24 kHz model")
     strided = re.compile(r"decoder\.layers\.(\d+)\.conv\.parametrizations\.weight\.original1")
     kernels = {int(m[1]): tensors[name].shape for name in tensors if (m := strided.fullmatch(name))}
-    # Transposed convolutions halve the channels, and their kernel is twice their stride.
-    ratios = tuple(shape[2] // 2 for _, shape in sorted(kernels.items()) if shape[0] == 2 * shape[1])
+    # Transposed convolutions have a kernel of twice their stride; the others an odd one.
+    ratios = tuple(shape[2] // 2 for _, shape in sorted(kernels.items()) if shape[2] % 2 == 0)
     levels = sum(book.format(level) in tensors for level in range(len(tensors)))
     return EnCodecShape(24000, filters, dim, ratios, size, levels)
 
@@ -251,7 +251,7 @@ def build_network(shape: EnCodecShape) -> nn.Module:
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
-    """Load tensors of Hugging Face's names, for inference. Raises `VocolabError` where they are not those of `network`."""
+    """Load tensors of Hugging Face's names, for inference. Raises `VocolabError` where they are not `network`'s."""
     wanted = {name: value.shape for name, value in network.state_dict().items()}
     for name in sorted(wanted):
         if name not in tensors:
