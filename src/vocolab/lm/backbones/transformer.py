@@ -105,6 +105,9 @@ class Transformer(Backbone):
             Block(dim, heads, ffn or 4 * dim, dropout, linear, adaptive_levels) for _ in range(layers)
         )
         self.norm = make_norm(dim, adaptive_levels)
+        # Learned (Li et al. 2019, 3.2), and small at first: sinusoids of amplitude 1 drown the tokens, and a small model
+        # then needs four times as many updates.
+        self.position_scale = nn.Parameter(torch.tensor(0.1))
         initialise(self, residual=("out", "down"), layers=layers)
 
     def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
@@ -123,7 +126,7 @@ class Transformer(Backbone):
     def _blocks(self, x: Tensor, positions: Tensor, over: Whole | KVCache, level: Tensor | None) -> Tensor:
         if self.adaptive_levels and level is None:
             level = x.new_zeros(len(x), dtype=torch.long)
-        x = F.dropout(x + sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
+        x = F.dropout(x + self.position_scale * sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
         for index, block in enumerate(self.blocks):
             x = run(block, x, over, index, level, checkpointed=self.gradient_checkpointing and self.training)
         return self.norm(x, level)
