@@ -105,8 +105,8 @@ class Transformer(Backbone):
             Block(dim, heads, ffn or 4 * dim, dropout, linear, adaptive_levels) for _ in range(layers)
         )
         self.norm = make_norm(dim, adaptive_levels)
-        # Learned (Li et al. 2019, 3.2), and small at first: sinusoids of amplitude 1 drown the tokens, and a small model
-        # then needs four times as many updates.
+        # Learned (Li et al. 2019, 3.2), and small at first: sinusoids of amplitude 1 drown the tokens, and a small
+        # model then needs four times as many updates.
         self.position_scale = nn.Parameter(torch.tensor(0.1))
         initialise(self, residual=("out", "down"), layers=layers)
 
