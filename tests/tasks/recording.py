@@ -1,4 +1,4 @@
-"""A callback that keeps the gradients of every update: named in a recipe's callbacks by the test of several ranks."""
+"""What keeps the gradients of every update: named in a recipe by the tests of several ranks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
 class RecordGradients(Callback):
@@ -24,3 +25,21 @@ class RecordGradients(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{trainer.global_step}-{part}.pt"
             torch.save({names[id(p)]: p.grad.clone() for p in own}, path)
+
+
+class RecordedSGD(torch.optim.SGD):
+    """Writes the gradients of each update of rank 0 into `folder` as they are when the parameters would move, and moves
+    next to nothing.
+    """
+
+    def __init__(self, params, folder: str):
+        super().__init__(params, lr=1e-12)
+        self.folder, self.count = Path(folder), 0
+
+    def step(self, closure=None):
+        loss = closure()
+        if rank_zero_only.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save([p.grad.clone() for p in self.param_groups[0]["params"]], self.folder / f"{self.count}.pt")
+        self.count += 1
+        return loss

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import math
+import os
+import signal
 from pathlib import Path
 
+import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from tests.tasks.test_vocoder import assert_equal, saved
-from tests.tasks.tokens import Means, NoiseCodec, Tokens
+from tests.tasks.tokens import FittedNoise, Means, NoiseCodec, Tokens
 from vocolab.callbacks import EMA, Checkpoint
-from vocolab.lm import AR, NAR, Split
-from vocolab.tasks import VALLETask, WarmupCosine
+from vocolab.cli.loggers import RunCSV
+from vocolab.errors import UsageError, VocolabError
+from vocolab.lm import AR, NAR, LanguageModel, Split, Unified
+from vocolab.lm.backbones import BitNet, Llama, Mixtral, RetNet, Transformer
+from vocolab.parts import build
+from vocolab.tasks import InverseSquareRoot, VALLETask, WarmupCosine
+from vocolab.text import SymbolMap
 
 SIZES = {"levels": 3, "size": 12, "symbols": 16}
 
@@ -116,3 +129,360 @@ def test_the_last_updates_of_an_epoch_may_be_of_fewer_batches(tmp_path):
     alone = gradients(tmp_path / "alone", ar, Tokens(2, epoch=5), 5)
     for name in seen[2]:
         torch.testing.assert_close(seen[2][name], alone[4][name], rtol=1e-5, atol=1e-8)
+
+
+class Rows(Logger):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    name = version = ""
+
+    def log_hyperparams(self, *_, **__):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.append({"step": step, **metrics})
+
+
+def test_metrics_by_the_names_of_the_contract(tmp_path):
+    logger = Rows()
+    run(tmp_path, small_task(schedule=InverseSquareRoot(4)), Tokens(2), 10, logger=logger, log_every_n_steps=1)
+    rows = [row for row in logger.rows if "train/loss" in row]
+    assert [row["step"] for row in rows] == list(range(10))
+    assert {"tokens_processed", "tokens_per_s", "train/lr", "train/loss_level_0", "train/acc_level_0"} <= set(rows[0])
+    assert [row["train/lr"] / 3.25e-4 for row in rows[:4]] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert all(row["tokens_per_s"] > 0 and 0 <= row["train/acc_level_0"] <= 1 for row in rows)
+    counts = [row["tokens_processed"] for row in rows]
+    assert counts == sorted(set(counts)) and counts[0] == sum(2 * n + 1 for n in Tokens(2).batch(0).lengths.tolist())
+    # Two rows draw a level each: sometimes one of the two is missing, never 0 or NaN.
+    drawn = [{k for k in (1, 2) if f"train/loss_level_{k}" in row} for row in rows]
+    assert {1, 2} in drawn and any(len(levels) == 1 for levels in drawn)
+    assert all(2 < row[f"train/loss_level_{k}"] < 4 for row, levels in zip(rows, drawn, strict=True) for k in levels)
+    validations = [row for row in logger.rows if "val/loss" in row]
+    assert len(validations) == 2
+    for row in validations:
+        assert {f"val/{name}_level_{k}" for name in ("loss", "acc") for k in range(3)} <= set(row)
+        assert row["tokens_processed"] in counts
+
+
+def test_the_csv_takes_levels_that_come_and_go(tmp_path):
+    run(tmp_path, small_task(), Tokens(1), 10, logger=RunCSV(tmp_path), log_every_n_steps=2)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [int(row["step"]) for row in rows] == [1, 3, 5, 7, 9]
+    for row in rows:  # one row, one level
+        filled = [row["train/loss_level_1"], row["train/loss_level_2"]]
+        assert sum(bool(value) for value in filled) == 1 and "nan" not in filled
+
+
+def test_validation_measures_all_levels_whatever_training_draws(tmp_path):
+    task, data = small_task(dropout=0.5), Tokens()
+    settings = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "default_root_dir": tmp_path}
+    first, second = (Trainer(**settings).validate(task, data, verbose=False)[0] for _ in range(2))
+    assert first == second
+    sums, count = 0.0, 0
+    task.eval()
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            for part, level in ((task.lm.ar, None), (task.lm.nar, 1), (task.lm.nar, 2)):
+                levels = None if level is None else torch.full_like(batch.lengths, level)
+                losses = part.loss(task.condition(batch), batch.codes, batch.lengths, levels)
+                sums, count = sums + float(losses.total), count + int(losses.tokens)
+    assert first["val/loss"] == pytest.approx(sums / count, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ar", "nar", "unified"])
+def test_each_kind_of_model_trains(tmp_path, kind):
+    seed_everything(7, verbose=False)
+    lm = {"ar": AR, "nar": NAR, "unified": Unified}[kind](Means(), **SIZES)
+    logger = Rows()
+    run(tmp_path, small_task(lm), Tokens(), 5, logger=logger)
+    levels = {int(k[-1]) for row in logger.rows for k in row if k.startswith("val/loss_level_")}
+    assert levels == {"ar": {0}, "nar": {1, 2}, "unified": {0, 1, 2}}[kind]
+
+
+def test_it_learns(tmp_path):
+    """The text decides the first codebook: its loss falls well below that of a guess, the others' cannot."""
+    logger = Rows()
+    fast = lambda params: torch.optim.AdamW(params, lr=1e-2)  # noqa: E731
+    seed_everything(7, verbose=False)
+    ar = AR(Transformer(32, 2, 2, dropout=0.0), **SIZES)
+    run(tmp_path, small_task(ar, optimizer=fast), Tokens(16, words=5), 60, val_check_interval=20, logger=logger)
+    losses = [row["val/loss_level_0"] for row in logger.rows if "val/loss_level_0" in row]
+    assert len(losses) == 3 and losses[-1] < 0.75 * losses[0] < 0.75 * math.log(13) + 0.2
+
+
+def test_random_numbers_differ_between_the_batches_of_an_update_and_repeat_after_a_resume(tmp_path):
+    class Draws(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, module, *_):
+            self.seen.append(torch.initial_seed())
+
+    draws = Draws()
+    run(tmp_path, small_task(), Tokens(), 5, callbacks=[draws], accumulate_grad_batches=3)
+    assert len(set(draws.seen)) == len(draws.seen) == 15
+    again = Draws()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    run(tmp_path / "b", small_task(), Tokens(), 10, resume=last, callbacks=[again], accumulate_grad_batches=3)
+    whole = Draws()
+    run(tmp_path / "c", small_task(), Tokens(), 10, callbacks=[whole], accumulate_grad_batches=3)
+    assert draws.seen + again.seen == whole.seen
+
+
+class StopAt(Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == 10:  # the second batch of the fourth update
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_stops_between_the_batches_of_an_update_does_the_update_again(tmp_path):
+    def go(folder, resume=None, *callbacks):
+        run(tmp_path / folder, small_task(dropout=0.2), Tokens(), 6, resume, callbacks, accumulate_grad_batches=3)
+
+    go("whole")
+    with pytest.raises(SystemExit):
+        go("parts", None, StopAt())
+    assert saved(tmp_path / "parts")["global_step"] == 3
+    go("parts", tmp_path / "parts" / "checkpoints" / "last.ckpt")
+    whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
+    for key in ("state_dict", "optimizer_states", "global_step", "vocolab"):
+        assert_equal(whole[key], parts[key], key)
+
+
+def test_the_average_counts_updates_not_batches(tmp_path):
+    history = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            history.append((trainer.global_step, module.lm.ar.sep.detach().clone()))
+
+    task = small_task()
+    expected = task.lm.ar.sep.detach().clone()
+    run(tmp_path, task, Tokens(), 3, callbacks=[Watch(), EMA(0.5, "lm.")], accumulate_grad_batches=2)
+    for n in (1, 2, 3):
+        weights = next(w for step, w in history if step == n)
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weights
+    torch.testing.assert_close(saved(tmp_path)["state_dict"]["lm.ar.sep"], expected)
+
+
+# The longest batch
+
+
+def test_the_longest_batch_is_tried_first_and_leaves_no_trace(tmp_path):
+    class Watch(Tokens):
+        asked = 0
+
+        def longest_batch(self):
+            Watch.asked += 1
+            return super().longest_batch()
+
+    seed_everything(7, verbose=False)
+    task = small_task(dropout=0.3)
+    run(tmp_path / "a", task, Watch(), 2)
+    assert Watch.asked == 1
+    untried = small_task(dropout=0.3)
+    untried.on_fit_start = lambda: None
+    run(tmp_path / "b", untried, Tokens(), 2)
+    assert_equal(saved(tmp_path / "a")["state_dict"], saved(tmp_path / "b")["state_dict"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_comes_first_and_says_what_to_do(tmp_path, error, monkeypatch):
+    task, data = small_task(), Tokens(5)
+    longest = data.longest_batch()
+    monkeypatch.setattr(data, "longest_batch", lambda: longest)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(task.lm.nar.backbone, "forward", fail)
+    with pytest.raises(VocolabError) as raised:
+        run(tmp_path, task, data, 2)
+    rows, positions = len(longest.text), longest.text.shape[1] + longest.prompts.shape[2] + longest.codes.shape[2] + 4
+    assert f"out of memory on the longest batch, {rows} utterances of {positions} positions" in str(raised.value)
+    assert "--data.batches.tokens" in str(raised.value) and "gradient_checkpointing" in str(raised.value)
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert all(p.grad is None for p in task.parameters())
+
+
+def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+    task = small_task()
+
+    def fail(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(task.lm.ar.backbone, "forward", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(tmp_path, task, Tokens(), 1)
+
+
+# The checkpoint
+
+
+def test_the_card_is_all_that_inference_needs(tmp_path):
+    backbone = {"dim": 16, "heads": 2, "layers": 1}
+    task = small_task(Split(AR(Llama(**backbone), **SIZES), NAR(RetNet(**backbone), **SIZES)))
+    run(tmp_path, task, Tokens(languages=("de", "en")), 3)
+    card = saved(tmp_path)["vocolab"]
+    assert {
+        "format": 1,
+        "kind": "lm",
+        "levels": 3,
+        "size": 12,
+        "sample_rate": 16000,
+        "hop": 320,
+    }.items() <= card.items()
+    assert card["symbols"] == [*SymbolMap().symbols, *"abcdefgh"] and card["languages"] == ["de", "en"]
+    assert card["codec"]["class_path"].endswith("NoiseCodec") and "weights" in card["codec"]
+    assert card["prompt_seconds"] == 0.1 and card["statistics"]["updates"] == 3
+    assert card["statistics"]["tokens"] == sum(2 * int(n) + 1 for i in range(3) for n in Tokens().batch(i).lengths)
+    assert not [key for key in saved(tmp_path)["state_dict"] if not key.startswith("lm.")]
+    lm = build(card["lm"], LanguageModel)
+    lm.load_state_dict({k.removeprefix("lm."): v for k, v in saved(tmp_path)["state_dict"].items()})
+    assert isinstance(lm, Split)
+
+
+def test_a_codec_fitted_to_the_data_travels_with_the_model_and_is_not_trained(tmp_path):
+    codec = FittedNoise()
+    codec.extra = torch.nn.Linear(2, 2)  # as a vocoder that it received would be
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    task = small_task()
+    trainer = run(tmp_path, task, Tokens(codec=codec), 3, callbacks=[EMA(0.9, "lm.")])
+    state = saved(tmp_path)["state_dict"]
+    assert_equal({k.removeprefix("codec."): v for k, v in state.items() if k.startswith("codec.")}, before)
+    trained = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in codec.parameters()} and not any(p.requires_grad for p in codec.parameters())
+    assert not task.train().codec.training
+    run(tmp_path, small_task(), Tokens(codec=FittedNoise()), 3, None)  # a fresh run overwrites nothing it should not
+
+
+def test_other_words_for_the_same_model(tmp_path):
+    """Fine-tuning keeps the meaning of the first model's symbols, whatever ids the new data gives them."""
+    special = SymbolMap().symbols
+    run(tmp_path / "a", small_task(), Tokens(symbols=[*special, *"abcdefgh"], languages=["en"]), 2)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    data = Tokens(symbols=[*special, *"hdxb"], languages=["de", "en"])
+    task = small_task(initialize_from=path, optimizer=Still)
+    run(tmp_path / "b", task, data, 1)
+    first, second = saved(tmp_path / "a"), saved(tmp_path / "b")
+    assert_equal(first["state_dict"], second["state_dict"])
+    assert second["vocolab"]["symbols"] == [*special, *"abcdefghx"] and second["vocolab"]["languages"] == ["en", "de"]
+    data.trainer = None
+    batch = data.batch(0)
+    shown, heard = batch.text[0].tolist(), task.condition(batch).text[0].tolist()
+    assert [data.symbols[i] for i in shown] == [task.symbol_map.symbols[i] for i in heard] and shown != heard
+    # A resume keeps them too.
+    last = tmp_path / "b" / "checkpoints" / "last.ckpt"
+    resumed = small_task(optimizer=Still)
+    run(tmp_path / "b", resumed, Tokens(symbols=[*special, *"hdxb"], languages=["de", "en"]), 2, resume=last)
+    assert resumed.symbol_map.symbols == [*special, *"abcdefghx"]
+
+
+def test_what_fine_tuning_refuses(tmp_path):
+    run(tmp_path / "a", small_task(), Tokens(), 1)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(VocolabError, match="another codec"):
+        run(tmp_path / "b", small_task(initialize_from=path), Tokens(codec=FittedNoise()), 1)
+    many = [*SymbolMap().symbols, *"ijklmnop"]  # 8 known, 8 new, 16 rows
+    with pytest.raises(UsageError, match="20 symbols, rows for 16"):
+        run(tmp_path / "c", small_task(initialize_from=path), Tokens(symbols=many), 1)
+    content = saved(tmp_path / "a")
+    content["vocolab"]["kind"] = "vocoder"
+    torch.save(content, tmp_path / "vocoder.ckpt")
+    with pytest.raises(VocolabError, match="no language model"):
+        run(tmp_path / "d", small_task(initialize_from=tmp_path / "vocoder.ckpt"), Tokens(), 1)
+
+
+def test_more_symbols_than_rows(tmp_path):
+    symbols = [*SymbolMap().symbols, *map(chr, range(97, 110))]
+    with pytest.raises(UsageError, match="17 symbols, rows for 16: model.init_args.lm.init_args.symbols: set it to 17"):
+        run(tmp_path, small_task(), Tokens(symbols=symbols), 1)
+
+
+@pytest.mark.parametrize(
+    "field, remedy", [("prompts", "TokenBudget"), ("text", "--data.text"), ("codes", "--data.codec")]
+)
+def test_batches_that_lack_something(field, remedy):
+    batch = dataclasses.replace(Tokens().batch(0), **{field: None})
+    with pytest.raises(UsageError, match=f"without {field}.*{remedy}"):
+        small_task().condition(batch)
+
+
+# One line of YAML each
+
+
+def test_bf16_trains(tmp_path):
+    run(tmp_path, small_task(), Tokens(), 2, precision="bf16-mixed", gradient_clip_val=1.0)
+    state = saved(tmp_path)["state_dict"]
+    assert all(torch.isfinite(value).all() and value.dtype == torch.float32 for value in state.values())
+
+
+def test_eight_bit_adamw_trains(tmp_path):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    seed_everything(7, verbose=False)
+    lm = AR(Means(128), levels=3, size=12, symbols=64)  # matrices of 4,096 and more are kept in 8 bits
+    before = {name: value.clone() for name, value in lm.state_dict().items()}
+    trainer = run(tmp_path, small_task(lm, optimizer=bitsandbytes.optim.AdamW8bit), Tokens(), 3)
+    assert all(torch.isfinite(value).all() for value in lm.state_dict().values())
+    assert not torch.equal(before["sep"], lm.sep)
+    states = [state["state1"].dtype for state in trainer.optimizers[0].state.values()]
+    assert torch.uint8 in states
+
+
+@pytest.mark.parametrize("backbone", [Transformer, RetNet, Llama, Mixtral, BitNet])
+def test_gradient_checkpointing_changes_memory_alone(tmp_path, backbone):
+    def lm(checkpointing):
+        seed_everything(7, verbose=False)
+        more = {"experts": 2} if backbone is Mixtral else {}
+        return AR(backbone(16, 2, 2, 32, dropout=0.1, gradient_checkpointing=checkpointing, **more), **SIZES)
+
+    plain = gradients(tmp_path / "a", lm(False), Tokens(2), 1)[0]
+    saving = gradients(tmp_path / "b", lm(True), Tokens(2), 1)[0]
+    for name, gradient in plain.items():
+        torch.testing.assert_close(saving[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
+
+
+# DeepSpeed, which this machine cannot run: the contract with it
+
+
+class Engine(SingleDeviceStrategy):
+    """Accumulates and steps as DeepSpeed does: each loss divided by their number, gradients kept to itself."""
+
+    handles_gradient_accumulation = True
+
+    def optimizer_step(self, optimizer, closure, model=None, **_):
+        closure()
+        self.precision_plugin._after_closure(self.lightning_module, optimizer)
+        self.batches = getattr(self, "batches", 0) + 1
+        if self.batches % self.lightning_module.trainer.accumulate_grad_batches == 0:
+            optimizer.step(lambda: None)
+            optimizer.zero_grad()
+
+    def backward(self, loss, *arguments, **more):
+        return super().backward(loss / self.lightning_module.trainer.accumulate_grad_batches, *arguments, **more)
+
+
+def test_an_engine_that_owns_the_gradients_gets_the_mean_over_batches(tmp_path):
+    seed_everything(7, verbose=False)
+    ar, logger = AR(Means(), **SIZES), Rows()
+    engine = {"strategy": Engine("cpu"), "accumulate_grad_batches": 2, "logger": logger, "log_every_n_steps": 1}
+    seen = gradients(tmp_path / "a", ar, Tokens(2), 2, **engine)
+    alone = gradients(tmp_path / "b", ar, Tokens(2), 4)
+    assert len(seen) == 2
+    for name in seen[1]:
+        expected = (alone[2][name] + alone[3][name]) / 2
+        torch.testing.assert_close(seen[1][name], expected, rtol=1e-4, atol=1e-7, msg=name)
+    assert [row["step"] for row in logger.rows if "train/loss" in row] == [0, 1]

@@ -130,7 +130,7 @@ class Checkpoint(callbacks.Checkpoint):
         try:
             trainer.save_checkpoint(temporary, weights_only=False)
             if trainer.is_global_zero:
-                os.replace(temporary, path)
+                _replace(temporary, path)
         except (OSError, RuntimeError) as error:
             _remove(temporary)
             if isinstance(error, RuntimeError) and "write" not in str(
@@ -145,13 +145,37 @@ class Checkpoint(callbacks.Checkpoint):
         folder = self.folder(trainer)
         path = folder / f"step={trainer.global_step:08d}.ckpt"
         with atomic(path) as temporary:
-            try:
-                os.link(folder / "last.ckpt", temporary)  # no second copy on the disk
-            except OSError:
-                shutil.copyfile(folder / "last.ckpt", temporary)
+            _link(folder / "last.ckpt", temporary)
         if self.keep > 0:
             for old in sorted(folder.glob("step=*.ckpt"))[: -self.keep]:
-                old.unlink(missing_ok=True)
+                _remove(old)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename, also where DeepSpeed has written a folder, which cannot be renamed over another."""
+    if path.is_dir():
+        old = path.with_name(f".{path.name}.old")
+        _remove(old)
+        path.rename(old)
+        temporary.rename(path)
+        _remove(old)
+    else:
+        os.replace(temporary, path)
+
+
+def _link(path: Path, target: Path) -> None:
+    """`target` as `path` is, without a second copy on the disk where it can be helped."""
+
+    def link(source: str | Path, name: str | Path) -> None:
+        try:
+            os.link(source, name)
+        except OSError:
+            shutil.copyfile(source, name)
+
+    if path.is_dir():
+        shutil.copytree(path, target, copy_function=link)
+    else:
+        link(path, target)
 
 
 def _remove(path: Path) -> None:

@@ -19,7 +19,7 @@ from vocolab.callbacks import Predictions
 from vocolab.checkpoints import read_checkpoint
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
-from vocolab.torchfile import read_torch
+from vocolab.tasks.trial import out_of_memory
 
 T = TypeVar("T")
 PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output; the rest that is printed is progress
@@ -79,19 +79,21 @@ def _checkpoint(recipe: Recipe) -> Path | None:
         return None
     named = given in ("last", "best")
     path = recipe.run_folder / "checkpoints" / f"{given}.ckpt" if named else Path(given)
-    if not path.is_file():
+    if path.is_dir() and "deepspeed" in str(recipe.config.trainer.strategy).lower():
+        return path  # its own kind of checkpoint; any other strategy is told to export it
+    if not path.exists():
         remedy = (
             f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
         )
         raise VocolabError("no checkpoint to start from", path, remedy)
-    if "pytorch-lightning_version" not in read_torch(path):
+    if "pytorch-lightning_version" not in read_checkpoint(path):
         raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
     return path
 
 
 def _newest(run: Path) -> Path:
     for name in ("best", "last"):
-        if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+        if (path := run / "checkpoints" / f"{name}.ckpt").exists():
             return path
     raise VocolabError("no checkpoint", run / "checkpoints", "train first, or name one with --ckpt_path")
 
@@ -140,6 +142,9 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
             problem = " ".join(str(error).split("\n\t")[1:2]).strip()
             remedy = "use the recipe it was trained with, as -c RUN/config.yaml"
             raise VocolabError(f"the checkpoint does not fit the model ({problem})", checkpoint, remedy) from error
+        if out_of_memory(error):
+            remedy = "lower --data.batches.tokens or --data.batches.size, or set gradient_checkpointing: true"
+            raise VocolabError("out of memory", "data.batches", remedy) from error
         if type(error).__module__.startswith("wandb"):
             remedy = "log in with wandb login, or set WANDB_MODE=offline"
             raise VocolabError(f"W&B refuses ({_first_sentence(error)})", "trainer.logger", remedy) from error

@@ -36,6 +36,7 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["vocolab"] = {"format": 1, **self.card()}
+        _to_whole_update(checkpoint, self.trainer.accumulate_grad_batches)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set what this batch uses from its place alone: Lightning's checkpoints hold no state of the random
@@ -48,6 +49,19 @@ class Task(LightningModule):
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:
+    """Let a run that is stopped between the batches of an update resume at the update's first: their gradients are in
+    no checkpoint.
+    """
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
+    if progress is None or progress["is_last_batch"]:
+        return  # the last batch of an epoch completes an update, however few there were
+    pending = progress["current"]["ready"] % accumulate
+    for counts in (progress["current"], progress["total"]):
+        for name in counts:
+            counts[name] -= pending
 
 
 def located(description: Any) -> Any:

@@ -145,7 +145,7 @@ class VALLETask(Task):
         return losses.total + self.aux_weight * losses.aux_loss * losses.tokens
 
     def _divisor(self, losses: Losses) -> Tensor | float:
-        return self._reduce(losses.tokens.detach().float()) if self._engine_owns_gradients else UNIT
+        return self._reduce(losses.tokens.detach().clone()) if self._engine_owns_gradients else UNIT
 
     @property
     def _engine_owns_gradients(self) -> bool:
