@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 
+import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard error it was imported under)
 from tests.pipelines import tiny
+from tests.test_checkpoints import own_checkpoint
 from vocolab import audio
 from vocolab.cli import main, synthesize
 from vocolab.lm import Sampling
+from vocolab.vocoders import Vocos
 
 REFERENCE = tiny.OTHER[0]
 SHORT = ["--max-ar-steps", "20", "--length-penalty", "100"]  # it stops only where it is cut
@@ -209,6 +212,39 @@ def test_models_of_the_other_family(work, lm_checkpoint, capsys):
     assert capsys.readouterr().err == (
         f"vocolab: error: holds a model of kind 'lm', no vocoder: {lm_checkpoint}: vocolab synthesize speaks with this one; give a checkpoint of a vocoder's training\n"
     )
+
+
+TINY = """\
+trainer: {max_steps: 2, val_check_interval: 2, log_every_n_steps: 1, limit_val_batches: 1, enable_progress_bar: false}
+checkpoint: {every_n_train_steps: 2}
+data:
+  corpus: {init_args: {speakers: ["3001", "3002"]}}
+  codec: {init_args: {size: 16, vocoder: vocoder.ckpt}}
+  batches: {init_args: {tokens: 1500, prompt_seconds: 1.0}}
+  shards: shards
+model:
+  init_args:
+    lm:
+      init_args:
+        ar: {init_args: {size: 16, backbone: {init_args: {dim: 16, heads: 2, layers: 1}}}}
+        nar: {init_args: {size: 16, backbone: {init_args: {dim: 16, heads: 2, layers: 1}}}}
+    schedule: {init_args: {warmup: 1}}
+"""
+
+
+def test_a_run_speaks(work, capsys):
+    """From built-in speech to a checkpoint, an export, a voice and curves, by commands alone."""
+    own_checkpoint(Path("vocoder.ckpt"), Vocos(80, dim=16, blocks=1, hidden=16))
+    Path("tiny.yaml").write_text(TINY)
+    recipe = Path(__file__).parents[2] / "recipes" / "quickstart-tts.yaml"
+    assert main(["fit", "-c", recipe, "-c", "tiny.yaml", "--trainer.default_root_dir", "run"]) == 0
+    assert main(["export", "run/checkpoints/last.ckpt", "-o", "model.safetensors"]) == 0
+    for checkpoint, name in (("run/checkpoints/last.ckpt", "a.wav"), ("model.safetensors", "b.wav")):
+        base = ["synthesize", "Hello there.", "--ref", REFERENCE, "--checkpoint", checkpoint, "--device", "cpu"]
+        assert main([*base, "-o", name, "--max-ar-steps", "20"]) == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+    assert "voice: 1.0 of 4.9 s of" in capsys.readouterr().err
+    assert main(["plot", "run", "--xs", "tokens_processed", "--ys", "loss", "acc", "-o", "f.png"]) == 0
 
 
 class Terminal(io.StringIO):
