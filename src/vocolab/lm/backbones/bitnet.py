@@ -5,106 +5,94 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vocolab.lm.backbones.layers import Linear
+from vocolab.lm.backbones.linear import PreparedLinear, has_onednn
 from vocolab.lm.backbones.llama import Llama
 
 EPSILON = 1e-6
-UNIT = 128  # 8-bit values are handled as multiples of 1/128, so that no sum of products overflows fp16
+UNIT = 128  # 8-bit values are multiplied as multiples of 1/128, so that no sum of products overflows fp16
+
+
+class EightBit(NamedTuple):
+    """Activations as whole numbers from -127 to 127 and a scale each position: x / rms(x) ≈ values · scale."""
+
+    values: Tensor  # (..., C)
+    scale: Tensor  # (..., 1)
+    dtype: torch.dtype  # of x
+
+
+def eight_bit(x: Tensor) -> EightBit:
+    """x (..., C), RMS-normed and rounded; the gradient is that of the norm (straight-through).
+
+    The largest value becomes 127 before the norm as after it, so that only the scale need know the norm.
+    """
+    dtype, x = x.dtype, x.float()
+    with torch.no_grad():
+        peak = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp(min=1e-8)
+        size = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
+        values = (x * (127 / peak)).round_()
+        width = x.shape[-1]
+        scale = peak / torch.hypot(size, size.new_tensor((width * EPSILON) ** 0.5)) * (width**0.5 / 127)
+    if x.requires_grad:
+        values = straight_through(values, F.rms_norm(x, (width,), eps=EPSILON) / scale)
+    return EightBit(values, scale, dtype)
 
 
 def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix as -1, 0, 1 and one scale, its mean magnitude: weight ≈ values · scale. Straight-through: the gradient
-    of values · scale is that of the weight.
+    """A matrix as -1, 0, 1 and one scale, its mean magnitude: weight ≈ values · scale. The gradient of values · scale
+    is that of the weight (straight-through).
     """
     inverse = 1 / weight.detach().abs().mean().clamp(min=1e-5)
     scaled = weight * inverse
-    return straight_through(scaled.round().clamp(-1, 1), scaled), 1 / inverse
-
-
-def eight_bit(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Activations (..., C) as whole numbers from -127 to 127 and a scale (..., 1) each position: x ≈ values · scale.
-    Straight-through as `ternary`.
-    """
-    inverse = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    scaled = x * inverse
-    return straight_through(scaled.round(), scaled), 1 / inverse
+    return straight_through(scaled.detach().round().clamp_(-1, 1), scaled), 1 / inverse
 
 
 def straight_through(value: Tensor, of: Tensor) -> Tensor:
-    """`value`, with the gradient of `of`. The sum is exact: the two are near each other."""
-    return of + (value - of).detach() if of.requires_grad else value
+    """`value`, exactly, with the gradient of `of`."""
+    return value + (of - of.detach()) if of.requires_grad else value
 
 
-class Ready(NamedTuple):
-    """A quantised matrix, and what it was made of."""
-
-    values: Tensor  # (out, in): -1, 0, 1
-    scale: Tensor
-    weight: Tensor
-    version: tuple[int, int]
-
-
-class BitLinear(nn.Linear):
+class BitLinear(PreparedLinear):
     """RMS norm without gain, 8-bit activations times ternary weights (b1.58); goes wherever `nn.Linear` does.
 
     The products are sums of whole numbers, hence exact: the same for a row alone and in a batch. In eval the ternary
-    weights are kept, until the weight changes or training begins.
+    weights are kept, in int8 where the processor multiplies that several times as fast.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
-        self._ready: Ready | None = None
+    rounds = staticmethod(eight_bit)  # what it reads; a difference of 1e-7 in that may become one of 1e-2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., in) -> (..., out)."""
-        values, scale = eight_bit(F.rms_norm(x.float(), (self.in_features,), eps=EPSILON))
+    def forward(self, x: Tensor | EightBit) -> Tensor:
+        """x (..., in) -> (..., out). `EightBit`: for several matrices that read the same."""
+        values, scale, dtype = x if isinstance(x, EightBit) else eight_bit(x)
         if self.training or torch.is_grad_enabled():
             matrix, matrix_scale = ternary(self.weight.float())
         else:
-            matrix, matrix_scale, *_ = self.ready()
+            matrix, matrix_scale = self.prepared()
         if matrix.dtype == torch.int8:
-            product = torch._int_mm(values.to(torch.int8).flatten(0, -2), matrix.t()).view(*x.shape[:-1], -1)
+            product = torch._int_mm(values.to(torch.int8).flatten(0, -2), matrix).unflatten(0, values.shape[:-1])
             product = product * (scale * matrix_scale)
         else:
-            product = F.linear((values / UNIT).to(x.dtype), matrix.to(x.dtype)) * (scale * (matrix_scale * UNIT))
-        product = product.to(x.dtype)
+            product = F.linear((values / UNIT).to(dtype), matrix.to(dtype)) * (scale * (matrix_scale * UNIT))
+        product = product.to(dtype)
         return product if self.bias is None else product + self.bias
 
-    def ready(self) -> Ready:
-        """The weight as it is now, quantised once: in int8 where the processor multiplies it several times as fast."""
-        version = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
-        if self._ready is None or self._ready.weight is not self.weight or self._ready.version != version:
-            values, scale = ternary(self.weight.detach().float())
-            values = values.to(torch.int8 if _multiplies_int8(self.weight) else self.weight.dtype)
-            self._ready = Ready(values, scale, self.weight, version)
-        return self._ready
-
-    def train(self, mode: bool = True) -> BitLinear:
-        self._ready = None
-        return super().train(mode)
-
-    def _apply(self, *args, **kwargs) -> BitLinear:  # another device or dtype
-        self._ready = None
-        return super()._apply(*args, **kwargs)
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_ready": None}  # a copy quantises its own
-
-
-def _multiplies_int8(weight: Tensor) -> bool:
-    """oneDNN has quick int8 products for AVX-512; elsewhere it falls back to plain loops."""
-    return (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    )
+    @torch.no_grad()
+    def _prepare(self) -> tuple[Tensor, float]:
+        """int8 (in, out) or float (out, in), and its scale."""
+        values, scale = ternary(self.weight.float())
+        # Elsewhere int8 products are plain loops.
+        values = values.to(torch.int8).t() if has_onednn(self.weight, "AVX512") else values.to(self.weight.dtype)
+        return values, scale.item()
 
 
 class BitNet(Llama):
-    """Llama with `BitLinear` for every matrix: its inner norm also stands before `o_proj` and `down_proj`."""
+    """Llama with `BitLinear` for every matrix; its inner norm also stands before `o_proj` and `down_proj`.
+
+    Whatever is decoded together or step by step, results are equal to the bit in fp32.
+    """
 
     def __init__(
         self,

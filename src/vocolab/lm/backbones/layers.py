@@ -13,16 +13,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vocolab.errors import UsageError
+from vocolab.lm.backbones.linear import PackedLinear
 
 Linear = type[nn.Linear] | str | None  # the slot `linear` of every backbone
 
 
 def linear_class(linear: Linear) -> type[nn.Linear]:
-    """The class of a backbone's matrices: `nn.Linear`, or the one given as class, as dotted path, or as a bare name out
-    of `vocolab.lm.backbones.bitnet`.
+    """The class of a backbone's matrices: `nn.Linear` (in the form that decodes quickly), or the one given as class, as
+    dotted path, or as a bare name out of `vocolab.lm.backbones.bitnet`.
     """
     if linear is None:
-        return nn.Linear
+        return PackedLinear
     if not isinstance(linear, str):
         return linear
     module, _, name = linear.rpartition(".")

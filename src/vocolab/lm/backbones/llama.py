@@ -27,33 +27,55 @@ def rotation(positions: Tensor, width: int, theta: float, dtype: torch.dtype) ->
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """x (..., B, H, L, width), turned by its position."""
     cos, sin = turn
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([second, first], -1) * sin
+
+
+class RMSNorm(nn.RMSNorm):
+    """In eval on a CPU in half as many operations: a step of decoding has two norms a layer, and they are none too
+    quick.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not x.is_cpu or x.dtype != torch.float32:
+            return super().forward(x)
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * (size.square() / x.shape[-1] + self.eps).rsqrt() * self.weight
 
 
 class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, Matrix: type[nn.Linear]) -> None:
         super().__init__()
         self.heads = heads
+        self.rounds = getattr(Matrix, "rounds", None)
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = (Matrix(dim, dim, bias=False) for _ in range(4))
 
     def forward(self, x: Tensor, over: Whole | KVCache, index: int, turn: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, L, D) -> (B, L, D)."""
+        dtype = x.dtype
+        x = self.rounds(x) if self.rounds else x
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, Dh)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(torch.stack([q, k]), turn).unbind(0)
-        return self.o_proj(merge_heads(over.attend(index, q, k, v)))
+        if self.rounds and not self.training and dtype == torch.float32:
+            # Attention over a cache adds in another order than over a whole sequence. In double precision the results
+            # are the same in single precision, and so is the rounding of what they lead to.
+            q, k, v = q.double(), k.double(), v.double()
+        return self.o_proj(merge_heads(over.attend(index, q, k, v)).to(dtype))
 
 
 class FeedForward(nn.Module):
     def __init__(self, dim: int, ffn: int, Matrix: type[nn.Linear]) -> None:
         super().__init__()
+        self.rounds = getattr(Matrix, "rounds", None)
         self.gate_proj = Matrix(dim, ffn, bias=False)
         self.up_proj = Matrix(dim, ffn, bias=False)
         self.down_proj = Matrix(ffn, dim, bias=False)
 
     def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, None]:
+        x = self.rounds(x) if self.rounds else x
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)), None
 
 
@@ -62,8 +84,8 @@ class Block(nn.Module):
         super().__init__()
         self.self_attn = Attention(dim, heads, Matrix)
         self.mlp = mlp
-        self.input_layernorm = nn.RMSNorm(dim, eps)
-        self.post_attention_layernorm = nn.RMSNorm(dim, eps)
+        self.input_layernorm = RMSNorm(dim, eps)
+        self.post_attention_layernorm = RMSNorm(dim, eps)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -104,7 +126,7 @@ class Llama(Backbone):
             Block(dim, heads, self._feed_forward(ffn or 4 * dim, Matrix), dropout, self.eps, Matrix)
             for _ in range(layers)
         ]
-        self.model = nn.ModuleDict({"layers": nn.ModuleList(blocks), "norm": nn.RMSNorm(dim, self.eps)})
+        self.model = nn.ModuleDict({"layers": nn.ModuleList(blocks), "norm": RMSNorm(dim, self.eps)})
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.02)
