@@ -208,3 +208,23 @@ def test_fine_tuning_starts_from_given_weights(tmp_path, mel_data):
     first, second = saved(tmp_path / "a")["state_dict"], saved(tmp_path / "b")["state_dict"]
     assert_equal({k: v for k, v in first.items() if "weight_u" not in k and k[-8:] != "weight_v"},
                  {k: v for k, v in second.items() if "weight_u" not in k and k[-8:] != "weight_v"})  # fmt: skip
+
+
+def test_feature_noise_is_for_training_alone(tmp_path, mel_data):
+    """The vocoder sees features of that much noise in training, and clean ones in validation."""
+    seen = {True: [], False: []}
+
+    class Listening(Vocos):
+        def forward(self, feats):
+            seen[self.training].append(feats.detach().clone())
+            return super().forward(feats)
+
+    task = small_task(Listening(80, dim=16, blocks=1, hidden=16), discriminator=None, feature_noise=0.5)
+    run(tmp_path, task, mel_data(), 2, val_check_interval=1)
+    data = mel_data()
+    clean = next(iter(data.train_dataloader())).unpacked().feats
+    assert abs(float((seen[True][0] - clean).std()) - 0.5) < 0.05
+    held_out = next(iter(data.val_dataloader())).unpacked().feats
+    assert torch.equal(held_out, seen[False][0])
+    with pytest.raises(UsageError, match="feature_noise is -1"):
+        small_task(feature_noise=-1.0)

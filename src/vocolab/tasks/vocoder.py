@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from vocolab.audio import LogMel
 from vocolab.data.batches import SpeechBatch
+from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.tasks.base import Task, located
@@ -50,10 +51,12 @@ class VocoderTask(Task):
         adversarial: float = 1.0,
         feature_matching: float = 1.0,
         adversarial_from: int = 0,
+        feature_noise: float = 0.0,
         initialize_from: Path | None = None,
     ):
-        """`initialize_from`: start from the weights of a checkpoint, ours or an official one, for fine-tuning; a resume
-        overrides it.
+        """`feature_noise`: standard deviation of the noise added to the features in training, for a vocoder that is to
+        speak quantised or predicted ones. `initialize_from`: start from the weights of a checkpoint, ours or an
+        official one, for fine-tuning; a resume overrides it.
         """
         super().__init__(schedule)
         self.vocoder = vocoder
@@ -61,6 +64,9 @@ class VocoderTask(Task):
         self.losses = nn.ModuleList([MelLoss()] if losses is None else losses)
         self.optimizer = optimizer
         self.feature_matching, self.adversarial, self.adversarial_from = feature_matching, adversarial, adversarial_from
+        if feature_noise < 0:
+            raise UsageError(f"feature_noise is {feature_noise}", "model.init_args", "give 0 or more")
+        self.feature_noise = feature_noise
         self.initialize_from = initialize_from
         self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
 
@@ -82,7 +88,10 @@ class VocoderTask(Task):
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
         real = batch.audio  # (B, T)
-        fake = self.vocoder(batch.feats)  # (B, T)
+        feats = batch.feats  # (B, L, C)
+        if self.feature_noise > 0:
+            feats = feats + self.feature_noise * torch.randn_like(feats)
+        fake = self.vocoder(feats)  # (B, T)
         adversarial = self.discriminator is not None and self.global_step >= self.adversarial_from
         if adversarial:
             self._step_discriminator(real, fake.detach())
