@@ -213,7 +213,8 @@ class Progress:
                 self._batch += 1
             first = self._batch * self.batch_size
             last = min(first + self.batch_size, len(self.names))
-            self._bar.update(0, completed=frame, description=f"[{first + 1}–{last} of {len(self.names)}]")
+            where = f"[{first + 1}–{last} of {len(self.names)}]"
+            self._bar.update(0, completed=frame, description=where, refresh=frame == 1)
             self._frame = frame
 
     def done(self, name: str, target: Path, spoken: Spoken) -> None:
