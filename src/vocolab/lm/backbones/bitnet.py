@@ -72,8 +72,8 @@ class BitLinear(PreparedLinear):
         else:
             matrix, matrix_scale = self.prepared()
         if matrix.dtype == torch.int8:
-            product = torch._int_mm(values.to(torch.int8).flatten(0, -2), matrix).unflatten(0, values.shape[:-1])
-            product = product * (scale * matrix_scale)
+            product = torch._int_mm(values.to(torch.int8).reshape(-1, self.in_features), matrix)
+            product = product.view(*values.shape[:-1], self.out_features) * (scale * matrix_scale)
         else:
             product = F.linear((values / UNIT).to(dtype), matrix.to(dtype)) * (scale * (matrix_scale * UNIT))
         product = product.to(dtype)
