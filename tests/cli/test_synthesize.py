@@ -153,6 +153,8 @@ def test_symbols_never_seen(speak):
         (["a", "--ref", "r.opus", "-o", "o.wav", "--input-prompt-length", "0.1"], 2, "a prompt of 0.1 s: --input-prompt-length: give at least 0.5 s"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--max-ar-context", "100"], 2, "--max-ar-context is 100: command line: leave it out"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--batch-size", "0"], 2, "--batch-size is 0: command line: give at least 1"),
+        (["a", "--ref", "r.opus", "-o", "t.txt"], 2, "the output is a file that is no .wav: t.txt: give OUT.wav or a folder"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--seed", str(2**63)], 2, "--seed is 9223372036854775808: command line: give a whole number of 64 bits"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--top-p", "1.5"], 2, "1.5 will not do: --top-p: "),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--dtype", "int8"], 2, "no such type 'int8': --dtype: give one of "),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--codec", "r.opus"], 2, "the checkpoint holds its codec: --codec: leave it out"),

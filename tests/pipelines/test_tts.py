@@ -194,6 +194,15 @@ def test_languages(tts):
     assert not all(torch.equal(*pair) for pair in zip(english, french, strict=True))
 
 
+def test_too_many_texts_for_the_memory(tts, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    monkeypatch.setattr(tts.lm, "generate", full)
+    with pytest.raises(VocolabError, match="out of memory with 2 texts together: cpu: lower --batch-size"):
+        tts(["a", "b"], ref=VOICE)
+
+
 def test_settings_unknown(tts):
     with pytest.raises(UsageError, match="no such setting 'ar_tmp': sampling: did you mean ar_temp?"):
         tts("hello", ref=VOICE, ar_tmp=1.0)

@@ -111,6 +111,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-ar-context is {args.max_ar_context}", "command line", remedy)
     if args.batch_size < 1:
         raise UsageError(f"--batch-size is {args.batch_size}", "command line", "give at least 1")
+    if not -(2**63) <= args.seed < 2**63:
+        raise UsageError(f"--seed is {args.seed}", "command line", "give a whole number of 64 bits")
     for path, flag in ((args.checkpoint, "--checkpoint"), (args.text_file, "--text-file"), (args.codec, "--codec")):
         if path is not None and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")
@@ -135,6 +137,8 @@ def plan(texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool) -
     single = output.suffix.lower() == ".wav" and not output.is_dir()
     if single and len(texts) > 1:
         raise UsageError(f"{len(texts)} texts do not fit in one", output, "give a folder with -o")
+    if not single and output.exists() and not output.is_dir():
+        raise UsageError("the output is a file that is no .wav", output, "give OUT.wav or a folder")
     width = max(4, len(str(texts[-1][0])))
     jobs = [(name, text, output if single else output / f"{n:0{width}d}.wav") for n, name, text in texts]
     for _, _, target in jobs:

@@ -210,8 +210,12 @@ class TTS(nn.Module):
         condition = self.condition(texts, prompt, language)
         seeds = torch.full((len(texts),), seed, device=self.device)  # one for all: a row knows nothing of its place
         began = time.perf_counter()
-        with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
-            response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
+                response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
+        except torch.OutOfMemoryError as error:
+            what = f"out of memory with {len(texts)} texts together"
+            raise VocolabError(what, self.device, "lower --batch-size or --max-ar-steps") from error
         lengths = response.lengths.tolist()  # waits for the device
         rate = sum(lengths) * response.codes.shape[1] / (time.perf_counter() - began)
         found = []
