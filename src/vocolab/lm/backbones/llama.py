@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vocolab.lm.backbones.base import Backbone, Output, padding_mask
 from vocolab.lm.backbones.cache import KVCache, Whole
+from vocolab.lm.backbones.dropout import Dropout, dropout
 from vocolab.lm.backbones.layers import Linear, linear_class, linear_name, merge_heads, require_heads, run
 
 
@@ -86,7 +87,7 @@ class Block(nn.Module):
         self.mlp = mlp
         self.input_layernorm = RMSNorm(dim, eps)
         self.post_attention_layernorm = RMSNorm(dim, eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, over: Whole | KVCache, index: int, turn: tuple[Tensor, Tensor], real: Tensor | None
@@ -135,8 +136,7 @@ class Llama(Backbone):
         return FeedForward(self.dim, ffn, Matrix)
 
     def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
-        dropout = self.dropout if self.training else 0.0
-        over = Whole(lengths, x.shape[1], causal=causal, dropout=dropout)
+        over = Whole(lengths, x.shape[1], causal=causal)
         positions = torch.arange(x.shape[1], device=x.device)[None]
         return self._blocks(x, positions, over, padding_mask(lengths, x.shape[1]))
 
@@ -149,7 +149,7 @@ class Llama(Backbone):
 
     def _blocks(self, x: Tensor, positions: Tensor, over: Whole | KVCache, real: Tensor | None) -> Output:
         turn = rotation(positions, self.dim // self.heads, self.theta, x.dtype)
-        x, losses = F.dropout(x, self.dropout, self.training), []
+        x, losses = dropout(x, self.dropout, self.training), []
         checkpointed = self.gradient_checkpointing and self.training
         for index, block in enumerate(self.model["layers"]):
             x, aux_loss = run(block, x, over, index, turn, real, checkpointed=checkpointed)

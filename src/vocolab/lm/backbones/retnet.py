@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from vocolab.errors import UsageError
 from vocolab.lm.backbones.base import Backbone, Output, padding_mask
+from vocolab.lm.backbones.dropout import Dropout, dropout
 from vocolab.lm.backbones.layers import Linear, SwiGLU, initialise, linear_class, linear_name, require_heads, run
 from vocolab.lm.backbones.moe import Mixture
 from vocolab.lm.backbones.retention import RetentionState, WholeRetention, rotate
@@ -28,7 +29,7 @@ class Block(nn.Module):
         self.out = Matrix(value, dim, bias=False)
         self.ffn_norm = nn.RMSNorm(dim, EPSILON)
         self.ffn = Mixture(dim, ffn, experts, linear=linear) if experts else SwiGLU(dim, ffn, linear)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, over: WholeRetention | RetentionState, index: int, real: Tensor | None
@@ -98,7 +99,7 @@ class RetNet(Backbone):
         return output
 
     def _blocks(self, x: Tensor, over: WholeRetention | RetentionState, real: Tensor | None) -> Output:
-        x, losses = F.dropout(x, self.dropout, self.training), []
+        x, losses = dropout(x, self.dropout, self.training), []
         for index, block in enumerate(self.blocks):
             x, aux_loss = run(block, x, over, index, real, checkpointed=self.gradient_checkpointing and self.training)
             losses.append(aux_loss)

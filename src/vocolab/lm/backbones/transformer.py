@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vocolab.lm.backbones.base import Backbone, Output
 from vocolab.lm.backbones.cache import KVCache, Whole
+from vocolab.lm.backbones.dropout import Dropout, dropout
 from vocolab.lm.backbones.layers import (
     Linear,
     initialise,
@@ -68,7 +69,7 @@ class Block(nn.Module):
         self.ffn_norm = make_norm(dim, adaptive_levels)
         self.up = Matrix(dim, ffn)
         self.down = Matrix(ffn, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, over: Whole | KVCache, index: int, level: Tensor | None) -> Tensor:
         """x (B, L, D) -> (B, L, D); `over`: what layer `index` attends over."""
@@ -111,8 +112,7 @@ class Transformer(Backbone):
         initialise(self, residual=("out", "down"), layers=layers)
 
     def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
-        dropout = self.dropout if self.training else 0.0
-        over = Whole(lengths, x.shape[1], causal=causal, dropout=dropout)
+        over = Whole(lengths, x.shape[1], causal=causal)
         positions = torch.arange(x.shape[1], device=x.device)[None]
         return Output(self._blocks(x, positions, over, level))
 
@@ -126,7 +126,7 @@ class Transformer(Backbone):
     def _blocks(self, x: Tensor, positions: Tensor, over: Whole | KVCache, level: Tensor | None) -> Tensor:
         if self.adaptive_levels and level is None:
             level = x.new_zeros(len(x), dtype=torch.long)
-        x = F.dropout(x + self.position_scale * sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
+        x = dropout(x + self.position_scale * sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
         for index, block in enumerate(self.blocks):
             x = run(block, x, over, index, level, checkpointed=self.gradient_checkpointing and self.training)
         return self.norm(x, level)
