@@ -1,0 +1,237 @@
+"""Decoding of the first codebook at `half` size, 450 frames after a prompt of 225, greedy, in fp32, by five backbones:
+
+decode                  one text, against recomputing the whole sequence for each frame
+decode_batch(_other)    eight texts together, against one after another (eight times one of the eight)
+decode_vs_transformers  Llama, against transformers' own cached `generate` with the same weights
+decode_floor            a step half way, against the bare matrix products of the weights it uses; here alone the ratio
+                        is ours / baseline: how many times the least possible a step takes
+
+All but the last two go through `AR.generate`. A repeat times one window of the 450 frames (what stands before it is
+taken for the prompt) and stands for all 450: a step's cost grows linearly with its position, so the median window is
+the one half way. In it, the whole sequence is recomputed at every 30th frame.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from harness import arguments, compare, record, report, seconds
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocolab.lm import AR
+from vocolab.lm.backbones import Backbone, BitNet, Llama, Mixtral, RetNet, Transformer
+from vocolab.lm.backbones.bitnet import BitLinear
+from vocolab.lm.base import Condition
+from vocolab.lm.layout import pack
+from vocolab.lm.sampling import Sampling
+
+HALF = dict(dim=512, heads=8, layers=12)
+BACKBONES: dict[str, type[Backbone]] = {
+    cls.__name__.lower(): cls for cls in (Transformer, RetNet, Llama, Mixtral, BitNet)
+}
+FIGURES = ("decode", "decode_batch", "decode_vs_transformers", "decode_floor")
+FRAMES, PROMPT, TEXT, EVERY, TOGETHER = 450, 225, 60, 30, 8
+LEVELS, SIZE = 8, 1024
+
+
+@dataclass
+class Speed:
+    """How long one `generate` took: reading the prompt and the first frame, and each further frame."""
+
+    first: float
+    step: float
+
+    @property
+    def whole(self) -> float:
+        return self.first + self.step * (FRAMES - 1)
+
+
+def build(name: str) -> AR:
+    torch.manual_seed(0)
+    model = AR(BACKBONES[name](**HALF), LEVELS, SIZE).eval()
+    model.classifier.bias.data[model.stop] = -1e9  # a fresh model must not stop by chance
+    return model
+
+
+def condition(prompt: int, rows: int = TOGETHER) -> Condition:
+    """Texts of unequal length, prompts of `prompt` frames."""
+    generator = torch.Generator().manual_seed(1)
+    text = torch.randint(4, 100, (rows, TEXT), generator=generator)
+    codes = torch.randint(SIZE, (rows, LEVELS, PROMPT + FRAMES), generator=generator)[..., :prompt]
+    lengths = TEXT - torch.arange(rows) * 3
+    return Condition(text, lengths, codes, torch.full((rows,), prompt))
+
+
+def generate(model: AR, of: Condition, frames: int) -> tuple[Tensor, Speed]:
+    """The codes (B, frames), and the time they took."""
+    at = [time.perf_counter()]
+    sampling = Sampling(ar_temp=0.0, max_ar_steps=frames)
+    codes = model.generate(of, sampling, on_step=lambda _: at.append(time.perf_counter())).codes[:, 0]
+    assert codes.shape == (len(of), frames)
+    return codes, Speed(at[1] - at[0], (at[-1] - at[1]) / (len(at) - 2))
+
+
+def recompute(model: AR, of: Condition, frames: int) -> float:
+    """Seconds a frame, on average, when each takes a pass over all before it; measured at every 30th."""
+    codes = torch.zeros(1, LEVELS, frames, dtype=torch.long)
+    return statistics.mean(
+        seconds(lambda n=n: model.logits(of, codes[..., :n], torch.tensor([n])))
+        for n in range(EVERY // 2, frames, EVERY)
+    )
+
+
+def check(model: AR, of: Condition, frames: int) -> None:
+    """Together, alone and recomputed: the same codes."""
+    together, _ = generate(model, of, frames)
+    for row in (0, len(of) - 1):
+        one = of.select(torch.tensor([row]))
+        alone, _ = generate(model, one, frames)
+        codes = alone[:, None].expand(-1, LEVELS, -1)
+        again = model.logits(one, codes, torch.tensor([frames])).argmax(-1)[:, :frames]
+        assert torch.equal(alone, again) and torch.equal(alone[0], together[row])
+
+
+def decode(name: str, repeats: int, batch: bool) -> list[dict]:
+    """`decode` and, with `batch`, `decode_batch`, of which the single runs are the same."""
+    model, window = build(name), FRAMES // 5
+    check(model, condition(PROMPT), 30)
+    singles, together, passes = [], [], []
+    for i in range(repeats):
+        of = condition(PROMPT + round((FRAMES - window) * (i + 0.5) / repeats))
+        one = of.select(torch.tensor([i % TOGETHER]))
+        passes.append(recompute(model, one, window) * FRAMES)
+        singles.append(generate(model, one, window)[1].whole)
+        if batch:
+            together.append(generate(model, of, window)[1].whole)
+    single, whole = statistics.median(singles), statistics.median(passes)
+    extra = dict(frames=FRAMES, prompt=PROMPT, window=window, threads=torch.get_num_threads())
+    rows = [record(f"decode:{name}", single, "s", whole, whole / single, repeats, **extra)]
+    if batch:
+        figure = "decode_batch" if name in ("transformer", "retnet", "llama") else "decode_batch_other"
+        ours = statistics.median(together)
+        rows.append(
+            record(f"{figure}:{name}", ours, "s", TOGETHER * single, TOGETHER * single / ours, repeats, **extra)
+        )
+    return rows
+
+
+def transformers_twin(model: AR) -> Callable[[Tensor, int], Tensor]:
+    """transformers' Llama with the weights of ours: what stands before (1, L, D), frames -> codes (1, frames)."""
+    from vocolab import _compat
+
+    _compat.torchaudio()
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    backbone = model.backbone
+    config = LlamaConfig(
+        vocab_size=SIZE + 1,
+        hidden_size=backbone.dim,
+        num_attention_heads=backbone.heads,
+        num_key_value_heads=backbone.heads,
+        num_hidden_layers=backbone.layers,
+        intermediate_size=4 * backbone.dim,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    twin = LlamaForCausalLM(config).eval()
+    rest = twin.load_state_dict(backbone.state_dict(), strict=False)
+    assert sorted(rest.missing_keys) == ["lm_head.weight", "model.embed_tokens.weight"] and not rest.unexpected_keys
+    twin.lm_head.weight.data.copy_(model.classifier.weight)
+    twin.model.embed_tokens.weight.data.copy_(model.first_table.weight)
+    options = dict(do_sample=False, use_cache=True, pad_token_id=0)
+
+    def run(before: Tensor, frames: int) -> Tensor:
+        mask = torch.ones(before.shape[:2], dtype=torch.long)
+        return twin.generate(inputs_embeds=before, attention_mask=mask, max_new_tokens=frames, **options)
+
+    return run
+
+
+def against_transformers(repeats: int) -> dict:
+    model, one = build("llama"), condition(PROMPT, rows=1)
+    model.classifier.bias.data.zero_()  # theirs has none, so the stop token is kept out by its weights
+    model.classifier.weight.data[model.stop] = 0
+    run, before = transformers_twin(model), pack(*model.prefix(one)).x
+    assert torch.equal(run(before, FRAMES), generate(model, one, FRAMES)[0])
+    theirs, ours = (lambda: run(before, FRAMES)), (lambda: generate(model, one, FRAMES))
+    threads = torch.get_num_threads()
+    return compare("decode_vs_transformers", theirs, ours, repeats, warmup=0, frames=FRAMES, threads=threads)
+
+
+def products(backbone: Backbone, ready: bool) -> Callable[[], None]:
+    """The products of a row with all matrices that a step uses, two experts a layer; BitNet's as it keeps them
+    (`ready`), or in fp32.
+    """
+    calls = []
+    for module in backbone.modules():
+        if ready and isinstance(module, BitLinear):
+            weight = module.prepared()[0]
+            if weight.dtype == torch.int8:  # (in, out)
+                row = torch.ones(1, weight.shape[0], dtype=torch.int8)
+                calls.append((torch._int_mm, row, weight))
+                continue
+        for weight in module.parameters(recurse=False):
+            matrices = weight[:2] if weight.dim() == 3 else [weight]
+            calls += [(F.linear, torch.ones(1, w.shape[1]), w.detach()) for w in matrices if w.dim() == 2]
+
+    def run() -> None:
+        for product, row, weight in calls:
+            product(row, weight)
+
+    return run
+
+
+def floor(name: str, repeats: int, steps: int = 20) -> list[dict]:
+    torch.manual_seed(0)
+    backbone = BACKBONES[name](**HALF).eval()
+    x = torch.randn(1, TEXT + PROMPT + FRAMES // 2, backbone.dim)
+    state = backbone.extend(x[:, :-1]).state
+    bare = {"": products(backbone, ready=True)}
+    if name == "bitnet":
+        bare["_fp32"] = products(backbone, ready=False)
+    taken = {case: [] for case in ["step", *bare]}
+    for _ in range(repeats + 1):
+        times = {case: [] for case in taken}
+        for _ in range(steps):
+            times["step"].append(seconds(lambda at=state: backbone.extend(x[:, -1:], at)))
+            state = state.truncate(1)
+            for case, run in bare.items():
+                times[case].append(seconds(run))
+        for case, values in times.items():
+            taken[case].append(statistics.median(values))
+    medians = {case: statistics.median(values[1:]) for case, values in taken.items()}  # the first is the warm-up
+    extra = dict(position=x.shape[1], threads=torch.get_num_threads(), note="ratio = step / bare products")
+    step = medians.pop("step")
+    return [
+        record(f"decode_floor:{name}{case}", step, "s", least, step / least, repeats, **extra)
+        for case, least in medians.items()
+    ]
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=FIGURES)
+    parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = []
+    for name in args.backbones:
+        if "decode" in args.figures or "decode_batch" in args.figures:
+            rows += decode(name, args.repeats, "decode_batch" in args.figures)
+        if "decode_floor" in args.figures:
+            rows += floor(name, args.repeats)
+    if "decode_vs_transformers" in args.figures:
+        rows.append(against_transformers(args.repeats))
+    report(rows, args.json)
+
+
+if __name__ == "__main__":
+    main()
