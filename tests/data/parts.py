@@ -16,7 +16,9 @@ from vocolab.text import Text
 class Loudness(Codec):
     """Level k of a frame: its mean magnitude in 128ths over k + 1. The last part of a hop is a frame too."""
 
-    def __init__(self, levels: int = 3, size: int = 64, hop: int = 400, sample_rate: int = 16000, vocoder: str = ""):
+    def __init__(
+        self, levels: int = 3, size: int = 64, hop: int = 400, sample_rate: int = 16000, vocoder: str | None = None
+    ):
         super().__init__()
         self.levels, self.size, self.hop, self.sample_rate, self.vocoder = levels, size, hop, sample_rate, vocoder
 

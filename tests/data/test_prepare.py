@@ -487,7 +487,7 @@ def test_checking_names_the_keys_that_differ(corpus, reference, tmp_path):
 
 def test_an_unfinished_preparation_of_another_spec_is_not_gone_on_with(tmp_path, monkeypatch):
     tone(tmp_path / "in/s/a.wav")
-    monkeypatch.setattr(module, "_finish", lambda *_: 1 / 0)
+    monkeypatch.setattr(module, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         mel(tmp_path / "in", tmp_path / "out")
     monkeypatch.undo()

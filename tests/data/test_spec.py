@@ -8,13 +8,16 @@ import shutil
 
 import pytest
 
+from tests.data.parts import Letters, Loudness
 from tests.data.shards import write_shards
+from vocolab.codecs import KMeansCodec
 from vocolab.data.corpora import BuiltinSpeech, Folder
 from vocolab.data.manifest import check_shards, read_manifest
 from vocolab.data.spec import Prematch, Preparation, spec_hash
 from vocolab.encoders.mel import Mel
 from vocolab.encoders.whisper import BUILT_IN, Whisper
 from vocolab.errors import UsageError, VocolabError
+from vocolab.text import Characters
 
 BASE = Preparation(BuiltinSpeech(), Whisper(), Prematch())
 
@@ -125,3 +128,35 @@ def test_a_manifest_that_is_none(tmp_path, text, message):
 def test_values_out_of_range_are_one_line(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_the_spec_of_features_is_the_one_of_before_there_were_codes():
+    """Shards of gigabytes must not be made again for a key that says nothing."""
+    assert set(BASE.spec()) == {
+        "format", "corpus", "encoder", "prematch", "sample_rate", "hop", "shard_mb", "seed"
+    }  # fmt: skip
+    assert Preparation(Folder("/speech"), Mel()).spec_hash.startswith("2f56a4536a46")
+
+
+def test_a_codec_and_a_text_enter_the_spec_as_far_as_they_decide_codes_and_symbols():
+    codes = Preparation(BuiltinSpeech(), codec=Loudness(), text=Letters())
+    spec = json.loads(json.dumps(codes.spec()))
+    assert spec["codec"]["init_args"] == {"levels": 3, "size": 64, "hop": 400, "sample_rate": 16000}
+    assert spec["text"]["class_path"].endswith("Letters") and (spec["sample_rate"], spec["hop"]) == (16000, 400)
+    for change in ({"codec": Loudness(levels=2)}, {"text": None}, {"codec": None}, {"text": Characters()}):
+        assert dataclasses.replace(codes, **change).spec_hash != codes.spec_hash
+    assert dataclasses.replace(codes, codec=Loudness(vocoder="runs/v.ckpt")).spec_hash == codes.spec_hash
+
+
+def test_the_encoder_within_a_codec_is_known_by_its_weights(tmp_path):
+    codes = Preparation(BuiltinSpeech(), codec=KMeansCodec(Whisper()))
+    spec = json.loads(json.dumps(codes.spec()))
+    assert len(spec["codec"]["init_args"]["encoder"]["weights"]) == 64 and "vocoder" not in spec["codec"]["init_args"]
+    moved = json.loads(json.dumps(spec))
+    moved["codec"]["init_args"]["encoder"]["init_args"]["checkpoint"] = str(BUILT_IN)
+    assert spec_hash(moved) == spec_hash(spec)
+    write_shards(tmp_path, {"train": [30]}, spec=moved)
+    check_shards(tmp_path, spec)
+    other = dataclasses.replace(codes, codec=KMeansCodec(Whisper(layer=1)))
+    with pytest.raises(VocolabError, match="codec.init_args.encoder.init_args.layer"):
+        check_shards(tmp_path, other.spec())

@@ -128,7 +128,7 @@ class TokenBudget(Batches):
         prompt_seconds: float | list[float] = 3.0,
         min_seconds: float | None = None,
         max_seconds: float | None = None,
-        spread: float = 0.15,
+        spread: float = 0.1,
     ):
         """
         Args:
@@ -151,7 +151,7 @@ class TokenBudget(Batches):
             what = f"min_seconds is {min_seconds} and max_seconds {max_seconds}"
             raise UsageError(what, "data.batches", "set min_seconds below max_seconds")
         if not spread >= 0:
-            raise UsageError(f"spread is {spread}", "data.batches", "give 0 or more; 0.15 is usual")
+            raise UsageError(f"spread is {spread}", "data.batches", "give 0 or more; 0.1 is usual")
         self.min_seconds, self.max_seconds, self.spread = min_seconds, max_seconds, spread
         self.remedy = "loosen --data.batches.min_seconds and --data.batches.max_seconds, or add speech"
         self.left_out = "shorter than min_seconds or longer than max_seconds"

@@ -65,11 +65,10 @@ class Prompts:
 
     def alone(self, rows: np.ndarray) -> int:
         """How many of `rows` must be their own prompt though others were asked for."""
-        return (
-            int(np.count_nonzero((self.most_frames == self.totals)[self.speaker[rows]]))
-            if self.kind == "speaker"
-            else 0
-        )
+        if self.kind != "speaker":
+            return 0
+        single = self.most_frames == self.totals  # (speakers,)
+        return int(np.count_nonzero(single[self.speaker[rows]]))
 
     def longest(self, rows: np.ndarray) -> np.ndarray:
         """The longest utterance (b,) of each row's speaker."""

@@ -16,7 +16,7 @@ from vocolab.parts import describe
 from vocolab.text import Text
 
 FORMAT = 1
-DECODING = ("vocoder", "vocos")  # arguments of codecs that decide how codes sound, but not the codes
+DECODING = ("vocoder", "decoder")  # arguments of codecs that decide how codes sound, but not the codes
 
 
 @dataclass

@@ -1,0 +1,101 @@
+"""The end of a preparation: what the packed shards are, written down beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vocolab.data import encode, fit, pack, prematch, scan
+from vocolab.data.index import Index
+from vocolab.data.manifest import sha256, versions, write_manifest
+from vocolab.data.spec import FORMAT, Preparation, spec_hash
+from vocolab.data.work import Work
+from vocolab.files import atomic
+from vocolab.text import SymbolMap
+
+
+def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:
+    """Write the index and, last, the manifest; then nothing of the work is needed any more."""
+    plan = pack.layout(preparation, work, found)
+    shards = {name: work.read(pack.STAGE, name) for name in plan.shards}
+    splits = {}
+    for split, speakers in plan.speakers.items():
+        names = [name for name in plan.shards if name.startswith(f"{split}/")]
+        tables = [np.load(work.item(pack.STAGE, name) / "rows.npy") for name in names]
+        for number, table in enumerate(tables):
+            table["shard"] = number
+        rows = np.concatenate(tables)
+        Index(
+            rows=rows,
+            shards=[shards[name]["name"] for name in names],
+            sizes=[shards[name]["bytes"] for name in names],
+            speakers=list(speakers),
+            sample_rate=preparation.rate,
+            hop=preparation.hop,
+            channels=0 if preparation.encoder is None else preparation.encoder.dim,
+            levels=0 if preparation.codec is None else preparation.codec.levels,
+            size=0 if preparation.codec is None else preparation.codec.size,
+        ).write(work.shards, split)
+        seconds = round(float(rows["samples"].sum(dtype=np.int64)) / preparation.rate, 3)
+        splits[split] = {"samples": len(rows), "seconds": seconds, "speakers": len(speakers)}
+    manifest = {
+        "format": FORMAT,
+        "spec": spec,
+        "spec_hash": spec_hash(spec),
+        "versions": versions(),
+        "splits": splits,
+        "shards": list(shards.values()),
+        "skipped": sorted(_skipped(work, found), key=lambda entry: entry["path"]),
+    }
+    if preparation.prematch is not None:
+        manifest["unmatched"] = _unmatched(work, found)
+    if preparation.codec is not None:
+        manifest["codec"] = _codec(preparation, work)
+    if preparation.text is not None:
+        manifest |= _symbols(work, found)
+    write_manifest(work.shards, manifest)
+    work.remove()
+
+
+def _codec(preparation: Preparation, work: Work) -> dict[str, Any]:
+    """The sizes of the codes; where the codec was fitted, also the file of its state, which stays with the shards."""
+    codec = preparation.codec
+    about = {"levels": codec.levels, "size": codec.size, "sample_rate": codec.sample_rate, "hop": codec.hop}
+    state = work.item(fit.STAGE, fit.ITEM) / fit.STATE
+    if not state.exists():
+        return about
+    with atomic(work.shards / fit.STATE) as temporary:
+        shutil.copyfile(state, temporary)
+    return about | {"state": {"name": fit.STATE, "sha256": sha256(state), "bytes": state.stat().st_size}}
+
+
+def _symbols(work: Work, found: scan.Scan) -> dict[str, Any]:
+    """The symbol map of the training split, all languages, and how often other splits hold symbols it lacks."""
+    counts: dict[str, Counter] = defaultdict(Counter)
+    languages = set()
+    for unit in found.units:
+        done = work.read(encode.STAGE, unit.number)
+        counts[unit.split].update(done["counts"])
+        languages |= {found.items[position].utterance.language for position, _, _ in done["kept"]}
+    symbols = SymbolMap.of([counts["train"]], languages - {""} and languages)
+    known = set(symbols.symbols)
+    unknown = {s: {symbol: n for symbol, n in c.items() if symbol not in known} for s, c in sorted(counts.items())}
+    unknown = {split: missing for split, missing in unknown.items() if missing}
+    return {"symbols": symbols.symbols, "languages": symbols.languages, "unknown_symbols": unknown}
+
+
+def _skipped(work: Work, found: scan.Scan) -> Iterator[dict[str, str]]:
+    yield from found.skipped
+    for unit in found.units:
+        yield from work.read(encode.STAGE, unit.number)["skipped"]
+
+
+def _unmatched(work: Work, found: scan.Scan) -> dict[str, Any]:
+    """The utterances that keep their plain features because their pool is too small."""
+    plain = [found.items[p] for unit in found.units for p in work.read(prematch.STAGE, unit.number)["plain"]]
+    speakers = sorted({item.utterance.speaker for item in plain})
+    return {"utterances": len(plain), "speakers": speakers, "keys": sorted(item.utterance.key for item in plain)}
