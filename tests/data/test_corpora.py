@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.data.speech import librispeech
-from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech
+from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech, LibriTTS
 from vocolab.data.corpora.listing import clean_key
 from vocolab.errors import UsageError, VocolabError
 
@@ -190,7 +190,7 @@ def test_the_builtin_yaml_spells_out_the_default():
 
 
 def test_yaml_files_build(tmp_path):
-    classes = {c.__name__: c for c in (BuiltinSpeech, Folder, LibriSpeech)}
+    classes = {c.__name__: c for c in (BuiltinSpeech, Folder, LibriSpeech, LibriTTS)}
     for path in CONFIGS.glob("*.yaml"):
         config = yaml.safe_load(path.read_text())
         assert classes[config["class_path"]](**config.get("init_args", {})).spec()

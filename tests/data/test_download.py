@@ -14,7 +14,6 @@ import pytest
 
 from tests.data.speech import librispeech
 from vocolab.data.corpora import LibriSpeech
-from vocolab.data.corpora import librispeech as module
 from vocolab.data.corpora.download import fetch
 from vocolab.errors import VocolabError
 
@@ -72,7 +71,7 @@ def test_missing_subsets_are_fetched_only_on_request(tmp_path, server, monkeypat
     handler, url = server
     librispeech(tmp_path / "there", speakers=1, each=2, dev=1)
     handler.files = {f"{s}.tar.gz": archive(tmp_path / "there", s) for s in ("train-clean-100", "dev-clean")}
-    monkeypatch.setattr(module, "MD5", {n.split(".")[0]: md5(data) for n, data in handler.files.items()})
+    monkeypatch.setattr(LibriSpeech, "md5", {n.split(".")[0]: md5(data) for n, data in handler.files.items()})
     root = tmp_path / "here"
     with pytest.raises(VocolabError, match="--data.corpus.download true"):
         LibriSpeech(root, url=url).splits()
@@ -147,7 +146,7 @@ def test_an_unknown_subset_is_refused_before_any_download(tmp_path, server):
 def test_a_damaged_archive_is_one_line(tmp_path, server, monkeypatch):
     handler, url = server
     handler.files = {"dev-clean.tar.gz": b"no archive"}
-    monkeypatch.setattr(module, "MD5", {"dev-clean": md5(b"no archive")})
+    monkeypatch.setattr(LibriSpeech, "md5", {"dev-clean": md5(b"no archive")})
     with pytest.raises(VocolabError, match="damaged archive.*dev-clean.tar.gz.*remove the file"):
         LibriSpeech(tmp_path, train=["dev-clean"], val=(), url=url, download=True).splits()
     assert not (tmp_path / "LibriSpeech" / "dev-clean").exists()
