@@ -90,7 +90,15 @@ def test_zeros_give_zeros_and_huge_values_do_not_overflow_half_precision():
     assert layer.weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("backbone", [BitNet, lambda **shape: Llama(linear="BitLinear", **shape)])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        BitNet,
+        lambda **shape: Llama(linear="BitLinear", **shape),
+        lambda **shape: Transformer(linear="BitLinear", **shape),
+    ],
+    ids=["BitNet", "Llama", "Transformer"],
+)
 def test_decoding_is_equal_to_the_bit(backbone):
     """Rounding makes a difference of 1e-7 one of 1e-2 once in some ten thousand values, so there must be none."""
     torch.manual_seed(0)
@@ -107,6 +115,10 @@ def test_decoding_is_equal_to_the_bit(backbone):
     with torch.no_grad():
         assert torch.equal(model(x[1:2, :33], torch.tensor([33]), causal=True).hidden, whole[1:2, :33])
     assert torch.equal(model(x, lengths, causal=True).hidden.detach(), whole)  # with gradient, too
+    lengths = torch.tensor([60, 41, 3])  # a padded batch, read at once, and a step of all
+    state = model.extend(x[:, :-1], None, lengths - 1).state
+    last = x[torch.arange(3), lengths - 1][:, None]
+    assert torch.equal(model.extend(last, state).hidden[:, 0], whole[torch.arange(3), lengths - 1])
 
 
 def test_it_is_llama_with_bitlinear_for_every_matrix():

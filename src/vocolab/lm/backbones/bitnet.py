@@ -62,7 +62,7 @@ class BitLinear(PreparedLinear):
     weights are kept, in int8 where the processor multiplies that several times as fast.
     """
 
-    rounds = staticmethod(eight_bit)  # what it reads; a difference of 1e-7 in that may become one of 1e-2
+    rounds = staticmethod(eight_bit)  # what it reads; see `layers.attend`
 
     def forward(self, x: Tensor | EightBit) -> Tensor:
         """x (..., in) -> (..., out). `EightBit`: for several matrices that read the same."""

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from vocolab.errors import UsageError
 from vocolab.lm.backbones.linear import PackedLinear
+
+if TYPE_CHECKING:
+    from vocolab.lm.backbones.cache import KVCache, Whole
 
 Linear = type[nn.Linear] | str | None  # the slot `linear` of every backbone
 
@@ -59,6 +63,18 @@ def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
 def merge_heads(x: Tensor) -> Tensor:
     """(B, H, L, Dh) -> (B, L, D)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def attend(over: Whole | KVCache, index: int, q: Tensor, k: Tensor, v: Tensor, reader: nn.Module) -> Tensor:
+    """What q (B, H, L, Dh) finds in layer `index`, (B, L, D), for the matrix `reader`.
+
+    Attention over a cache adds in another order than over a whole sequence. A reader that rounds (BitLinear) would now
+    and then make of that difference of 1e-7 one of 1e-2. Computed in double precision, both are the same in single.
+    """
+    dtype = q.dtype
+    if hasattr(reader, "rounds") and not reader.training and dtype == torch.float32:
+        q, k, v = q.double(), k.double(), v.double()
+    return merge_heads(over.attend(index, q, k, v)).to(dtype)
 
 
 def require_heads(dim: int, heads: int) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vocolab.lm.backbones.base import Backbone, Output, padding_mask
 from vocolab.lm.backbones.cache import KVCache, Whole
 from vocolab.lm.backbones.dropout import Dropout, dropout
-from vocolab.lm.backbones.layers import Linear, linear_class, linear_name, merge_heads, require_heads, run
+from vocolab.lm.backbones.layers import Linear, attend, linear_class, linear_name, require_heads, run
 
 
 def rotation(positions: Tensor, width: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -53,18 +53,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, over: Whole | KVCache, index: int, turn: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, L, D) -> (B, L, D)."""
-        dtype = x.dtype
         x = self.rounds(x) if self.rounds else x
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, Dh)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(torch.stack([q, k]), turn).unbind(0)
-        if self.rounds and not self.training and dtype == torch.float32:
-            # Attention over a cache adds in another order than over a whole sequence. In double precision the results
-            # are the same in single precision, and so is the rounding of what they lead to.
-            q, k, v = q.double(), k.double(), v.double()
-        return self.o_proj(merge_heads(over.attend(index, q, k, v)).to(dtype))
+        return self.o_proj(attend(over, index, q, k, v, self.o_proj))
 
 
 class FeedForward(nn.Module):

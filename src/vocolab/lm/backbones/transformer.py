@@ -13,10 +13,10 @@ from vocolab.lm.backbones.cache import KVCache, Whole
 from vocolab.lm.backbones.dropout import Dropout, dropout
 from vocolab.lm.backbones.layers import (
     Linear,
+    attend,
     initialise,
     linear_class,
     linear_name,
-    merge_heads,
     require_heads,
     run,
     split_heads,
@@ -74,7 +74,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, over: Whole | KVCache, index: int, level: Tensor | None) -> Tensor:
         """x (B, L, D) -> (B, L, D); `over`: what layer `index` attends over."""
         q, k, v = split_heads(self.qkv(self.attention_norm(x, level)), self.heads, 3)
-        x = x + self.dropout(self.out(merge_heads(over.attend(index, q, k, v))))
+        x = x + self.dropout(self.out(attend(over, index, q, k, v, self.out)))
         hidden = self.dropout(F.gelu(self.up(self.ffn_norm(x, level))))
         return x + self.dropout(self.down(hidden))
 
