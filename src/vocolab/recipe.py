@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
 from vocolab.callbacks import Checkpoint, Progress
 from vocolab.cli import loggers
-from vocolab.cli.mistakes import check_top_keys, explain, raised_by_a_part
+from vocolab.cli.mistakes import check_top_keys, explain, installed, raised_by_a_part
 from vocolab.cli.sources import Sources
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
@@ -237,9 +237,13 @@ def _automatic(class_path: str) -> bool:
 def _check_strategy(strategy: Any, task: str) -> None:
     """Refuse DeepSpeed, which takes one optimizer, for a task that steps its own."""
     name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
-    if "deepspeed" in name.lower() and not _automatic(task):
+    if "deepspeed" not in name.lower():
+        return
+    if not _automatic(task):
         what = f"{task.rpartition('.')[2]} steps its own optimizers, and DeepSpeed takes one"
         raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml")
+    if not installed("deepspeed"):
+        raise UsageError("the package deepspeed is missing", "trainer.strategy", "pip install 'vocolab[deepspeed]'")
 
 
 def _check_trainer(config: Namespace) -> None:

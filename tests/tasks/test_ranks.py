@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from tests.data.speech import librispeech
+from tests.tasks.codes import codes_recipe
 
 ROOT = Path(__file__).parents[2]
 # The learning rate is tiny so that all four updates start from the same weights: AdamW turns the rounding of a gradient
@@ -23,39 +24,6 @@ trainer:
   callbacks: [{class_path: tests.tasks.recording.RecordGradients, init_args: {folder: FOLDER}}]
 checkpoint: {every_n_train_steps: 100}
 model: {init_args: {adversarial_from: 1, optimizer: {init_args: {lr: 1.0e-12}}}}
-"""
-
-
-CODES = """
-seed_everything: 3
-trainer:
-  accelerator: cpu
-  max_steps: 3
-  num_sanity_val_steps: 0
-  check_val_every_n_epoch: null
-  val_check_interval: 1000
-  enable_progress_bar: false
-  enable_model_summary: false
-  log_every_n_steps: 1
-  gradient_clip_val: 10
-checkpoint: {every_n_train_steps: 3, monitor: val/loss}
-data:
-  corpus: {class_path: LibriSpeech, init_args: {root: CORPUS}}
-  codec:
-    class_path: KMeansCodec
-    init_args: {encoder: {class_path: Whisper, init_args: {layer: 1}}, levels: 2, size: 32, iterations: 2}
-  text: Characters
-  batches: {class_path: TokenBudget, init_args: {tokens: 700, prompt_seconds: 1.0}}
-  shards: SHARDS
-model:
-  class_path: VALLETask
-  init_args:
-    lm:
-      class_path: Split
-      init_args:
-        ar: {class_path: AR, init_args: {backbone: {class_path: Transformer, init_args: SIZES}, symbols: 64}}
-        nar: {class_path: NAR, init_args: {backbone: {class_path: RetNet, init_args: SIZES}, symbols: 64}}
-    optimizer: {class_path: tests.tasks.recording.RecordedSGD, init_args: {folder: FOLDER}}
 """
 
 
@@ -94,8 +62,9 @@ def test_two_ranks_on_gloo_are_one_process_with_their_batches_joined(tmp_path, s
 def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path):
     """Batches of unequal numbers of tokens; the gradient is that of the mean over all of them."""
     corpus = librispeech(tmp_path / "corpus", speakers=3, each=4)
-    sizes = "{dim: 16, heads: 2, layers: 1, dropout: 0.0}"
-    text = CODES.replace("CORPUS", str(corpus)).replace("SHARDS", str(tmp_path / "shards")).replace("SIZES", sizes)
+    text = codes_recipe(corpus, tmp_path / "shards", dropout=0.0)
+    recorded = "optimizer: {class_path: tests.tasks.recording.RecordedSGD, init_args: {folder: FOLDER}}"
+    text = text.replace("optimizer: torch.optim.AdamW", recorded)
     for name, flags in {
         "one": ["--trainer.accumulate_grad_batches", "2"],
         "two": ["--trainer.devices", "2", "--trainer.strategy", "ddp"],
@@ -108,7 +77,7 @@ def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path
         assert len(one) == len(two) > 30
         for expected, found in zip(one, two, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    cards = [torch.load(tmp_path / name / "run/checkpoints/last.ckpt", weights_only=True) for name in ("one", "two")]
-    assert cards[0]["vocolab"]["statistics"] == cards[1]["vocolab"]["statistics"]
-    for key, value in cards[0]["state_dict"].items():
-        assert torch.equal(value, cards[1]["state_dict"][key]) == key.startswith("codec.") or "lm." in key
+    files = [tmp_path / name / "run/checkpoints/last.ckpt" for name in ("one", "two")]
+    one, two = (torch.load(file, weights_only=True) for file in files)
+    assert one["vocolab"]["statistics"] == two["vocolab"]["statistics"]
+    assert all(torch.equal(v, two["state_dict"][k]) for k, v in one["state_dict"].items() if k.startswith("codec."))

@@ -39,7 +39,9 @@ class EMA(Callback):
             )
         restored = self.average
         self.average = {name: restored.get(name, value).clone().to(value.device) for name, value in trained.items()}
-        self._updates = trainer.global_step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._updates = trainer.global_step  # a resumed run knows it only now
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -7,7 +7,7 @@ recognised is passed on, shortened.
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 import re
 import typing
@@ -36,6 +36,7 @@ CALLED = re.compile(r"Got value: Namespace\(class_path='([^']+)'")
 FLAG = re.compile(r"unrecognized arguments: (.*)$", re.DOTALL)
 NO_VALUE = re.compile(r"argument (\S+): expected one argument")
 COMMAND_LINE = "command line"
+EXTRAS = {"bitsandbytes": "8bit", "deepspeed": "deepspeed", "wandb": "wandb"}  # packages that recipes may name
 INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)")
 
 
@@ -104,6 +105,14 @@ def nearest(word: str, words: Iterable[str], prefix: str = "") -> str:
     return f"choose from {', '.join(words)}" if 0 < len(words) <= 12 else "correct the name"
 
 
+def installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # marked as absent
+        return False
+
+
 def _read(message: str) -> Fault:
     """Follow the page down to its first complaint."""
     fault = Fault()
@@ -127,7 +136,7 @@ def _read(message: str) -> Fault:
             fault.kind, fault.detail = "missing", match[1]
             return fault
         elif (match := NO_CLASS.match(text)) and not fault.types:
-            fault.kind, fault.detail = "class", match[1] or match[2] or fault.owners.pop()
+            fault.kind, fault.detail = "class", match[1] or match[2] or _pop(fault.owners)
             return fault
         elif match := TYPE.match(text):
             fault.kind, fault.detail = "type", fault.detail or match[2] or ""
@@ -138,6 +147,10 @@ def _read(message: str) -> Fault:
             fault.detail = match[1]
             return fault
     return fault
+
+
+def _pop(names: list[str]) -> str:
+    return names.pop() if names else ""
 
 
 def _unknown_flag(rest: str, parser: ArgumentParser) -> UsageError:
@@ -174,6 +187,8 @@ def _no_class(fault: Fault, message: str, sources: Sources, roots: dict[str, typ
     if where != COMMAND_LINE and (place := sources.locate(f"{fault.key}.class_path")):
         where = str(place)
     name = fault.detail
+    if (extra := EXTRAS.get(package := name.split(".")[0])) and not installed(package):
+        return UsageError(f"{name} needs the package {package}", where, f"pip install 'vocolab[{extra}]'")
     bases = _bases(fault, roots)
     kind = " or ".join(base.__name__ for base in bases) or "class"
     known = {cls.__name__ for base in bases for cls in _subclasses(base)}
