@@ -11,10 +11,15 @@ import inspect
 import pytest
 import torch
 
+from vocolab.codecs import Codec
 from vocolab.data.corpora import Corpus
+from vocolab.encoders import Whisper
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
+from vocolab.lm import AR, NAR, LanguageModel
+from vocolab.lm.backbones import Backbone, Transformer
 from vocolab.parts import build, describe
+from vocolab.text import Text
 from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, WaveLoss
 
 BASES = {
@@ -23,11 +28,23 @@ BASES = {
     "vocolab.data.corpora": (Corpus,),
     "vocolab.data.batches": (importlib.import_module("vocolab.data.batches").Batches,),
     "vocolab.tasks": (importlib.import_module("vocolab.tasks").Schedule,),
+    "vocolab.codecs": (Codec,),
+    "vocolab.text": (Text,),
+    "vocolab.lm": (LanguageModel,),
+    "vocolab.lm.backbones": (Backbone,),
 }
+TINY = Transformer(dim=8, heads=2, layers=1)
 # Arguments that have no default, and one that is not the default for each: a lost argument must show.
 REQUIRED = {
     "Folder": {"root": "speech"},
     "LibriSpeech": {"root": "speech"},
+    "LibriTTS": {"root": "speech"},
+    "KMeansCodec": {"encoder": Whisper(layer=1)},
+    "AR": {"backbone": TINY},
+    "NAR": {"backbone": TINY},
+    "Unified": {"backbone": TINY},
+    "Split": {"ar": AR(TINY), "nar": NAR(TINY)},
+    "InverseSquareRoot": {"warmup": 10},
     "Ensemble": {"members": [MultiPeriodDiscriminator(periods=[2], channels=[4, 4])]},
     "WarmupCosine": {"total": 10},
 }
@@ -45,6 +62,21 @@ SMALL = {
     "BuiltinSpeech": {"val": ["3001-10-0000"]},
     "Folder": {"root": "speech", "val": 0.1, "speaker": "^(x)"},
     "LibriSpeech": {"root": "speech", "train": ["dev-other"]},
+    "LibriTTS": {"root": "speech", "train": ["dev-other"]},
+    "EnCodec": {"bandwidth": 3.0},
+    "KMeansCodec": {"encoder": Whisper(layer=1), "levels": 3, "size": 16, "vocoder": "last.ckpt"},
+    "Phonemes": {"default_language": "fr-fr"},
+    "AR": {"backbone": TINY, "levels": 2, "size": 16, "text_weight": 0.0, "corrupt": 0.1},
+    "NAR": {"backbone": TINY, "levels": 2, "size": 16, "voice_summary": True},
+    "Unified": {"backbone": TINY, "levels": 2, "size": 16},
+    "Split": {"ar": AR(TINY, levels=2, size=16), "nar": NAR(TINY, levels=2, size=16)},
+    "Transformer": {"dim": 8, "heads": 2, "layers": 1, "adaptive_levels": 2},
+    "RetNet": {"dim": 8, "heads": 2, "layers": 1, "experts": 2},
+    "Llama": {"dim": 8, "heads": 2, "layers": 1, "linear": "BitLinear"},
+    "Mixtral": {"dim": 8, "heads": 2, "layers": 1, "experts": 3},
+    "BitNet": {"dim": 8, "heads": 2, "layers": 1},
+    "TokenBudget": {"tokens": 500, "prompt": "prefix"},
+    "InverseSquareRoot": {"warmup": 5},
     "Crops": {"frames": 3, "size": 5},
     "Utterances": {"size": 3},
     "StepDecay": {"gamma": 0.5, "every": 3},

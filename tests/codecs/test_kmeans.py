@@ -82,6 +82,18 @@ def test_the_first_level_carries_the_words(codec, utterances):
     assert same > other + 0.15
 
 
+def test_fewer_codes_beyond_the_first_level(codec, utterances):
+    few = KMeansCodec(Whisper(), **SIZES, residual_size=5)
+    few.fit(utterances)
+    codes = few.encode(utterances[0][None])
+    assert codes[0, 0].max() >= 5 and codes[0, 1:].max() < 5
+    assert torch.equal(codes[:, 0], codec.encode(utterances[0][None])[:, 0])
+    silent = torch.tensor([[[3], [5], [47]]])  # what no frame has adds nothing, should a model say it
+    assert torch.equal(few.mel(silent), few.mel(silent[:, :1]))
+    with pytest.raises(UsageError, match=r"residual_size is 49.*at most size \(48\)"):
+        KMeansCodec(Whisper(), **SIZES, residual_size=49)
+
+
 def test_a_batch_equals_its_rows(codec, utterances):
     rows = [wav[: 9000 + 7777 * i] for i, wav in enumerate(utterances[:4])] + [utterances[5][3000:3640]]
     lengths = torch.tensor([len(wav) for wav in rows])

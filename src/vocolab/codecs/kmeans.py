@@ -23,8 +23,9 @@ class KMeansCodec(Codec):
 
     A frame is `hops` frames of the encoder side by side. Level 0 is the nearest of `size` k-means centres of the
     encoder's features; it stands for the mean log-mel of the training frames near that centre. Each further level is
-    the nearest k-means centre of what the log-mel has beyond the levels before it (residual quantisation). Content
-    features first, because a language model learns such codes from text in minutes, and those of mels alone hardly.
+    the nearest of `residual_size` (default: `size`) k-means centres of what the log-mel has beyond the levels before it
+    (residual quantisation); a small NAR predicts few of them better than many. Content features first, because a
+    language model learns such codes from text in minutes, and those of mels alone hardly.
 
     encoder: an `Encoder`, such as `Whisper`; its weights are its own business and are in no state dict of the codec.
     vocoder: log-mel (B, L, n_mels) at the encoder's hop -> waveform. A string names its checkpoint, for a caller who
@@ -37,6 +38,7 @@ class KMeansCodec(Codec):
         encoder: nn.Module,
         levels: int = 2,
         size: int = 512,
+        residual_size: int | None = None,
         hops: int = 2,
         n_mels: int = 80,
         n_fft: int = 1024,
@@ -48,15 +50,19 @@ class KMeansCodec(Codec):
         max_frames: int = 200_000,
     ):
         super().__init__()
-        for name, value in {"levels": levels, "size": size, "hops": hops, "iterations": iterations}.items():
+        counts = {"levels": levels, "size": size, "hops": hops, "iterations": iterations}
+        for name, value in (counts | {"residual_size": residual_size or size}).items():
             if value < 1:
                 raise UsageError(f"{name} is {value}", "KMeansCodec", "give a whole number above 0")
+        if (residual_size or size) > size:
+            raise UsageError(f"residual_size is {residual_size}", "KMeansCodec", f"give at most size ({size})")
         if max_frames < size:
             raise UsageError(f"max_frames is {max_frames}", "KMeansCodec", f"give at least size ({size})")
         self.__dict__["encoder"] = encoder  # not a submodule: see `_apply`
         self.levels, self.size, self.hops = levels, size, hops
         self.n_mels, self.n_fft, self.fmin, self.fmax = n_mels, n_fft, fmin, fmax
         self.seed, self.iterations, self.max_frames = seed, iterations, max_frames
+        self.residual_size = residual_size
         self.sample_rate, self.hop = encoder.sample_rate, encoder.hop * hops
         self.log_mel = LogMel(self.sample_rate, n_fft, encoder.hop, n_mels, fmin, fmax)
         self.min_samples = max(self.hop, encoder.min_samples, max(self.log_mel.padding) + 1)
@@ -105,7 +111,7 @@ class KMeansCodec(Codec):
         levels, rest = [codes], mels.flatten(0, 1)
         for level in range(1, self.levels):
             rest = rest - self.codewords[level - 1][levels[-1]]
-            levels.append(nearest(rest, self.codewords[level]))
+            levels.append(nearest(rest, self._residuals(level)))
         return torch.stack(levels).unflatten(1, feats.shape[:2]).transpose(0, 1)  # (B, K, L)
 
     def mel(self, codes: Tensor) -> Tensor:
@@ -149,8 +155,15 @@ class KMeansCodec(Codec):
         self.codewords[0], _ = means(mels, members, self.size)
         for level in range(1, self.levels):
             mels = mels - self.codewords[level - 1][members]
-            self.codewords[level] = kmeans(mels, self.size, self.seed + level, self.iterations)
-            members = nearest(mels, self.codewords[level])
+            self.codewords[level] = 0.0  # a code that is never given, but might be sampled, adds nothing
+            self._residuals(level).copy_(
+                kmeans(mels, self.residual_size or self.size, self.seed + level, self.iterations)
+            )
+            members = nearest(mels, self._residuals(level))
+
+    def _residuals(self, level: int) -> Tensor:
+        """The codewords (residual_size, hops·n_mels) that a level above 0 chooses from."""
+        return self.codewords[level, : self.residual_size or self.size]
 
     def _sample(self, speech: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """Features (N, hops·dim) and log-mels (N, hops·n_mels) of at most `max_frames` frames, uniform over all."""

@@ -18,7 +18,7 @@ from vocolab.pictures import alignment_axes, codes_axes, curve_axes, mel_axes
 from vocolab.pipelines.tts import TTS, Prompt, Spoken
 from vocolab.report.shared import Report, Stopwatch, find, history, speech_of
 
-SAMPLING = {"top_p": 0.8}  # a small model's unlikely codes are noise
+SAMPLING = {"ar_temp": 0.5, "top_p": 0.9}  # a small model's unlikely codes are noise
 
 
 @dataclass
