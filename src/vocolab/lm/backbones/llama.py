@@ -96,7 +96,9 @@ class Block(nn.Module):
 
 
 class Llama(Backbone):
-    """Dropout: of the attention, as in transformers, and of what every layer adds. A level is ignored."""
+    """Dropout: of the input and of what every layer adds (transformers: of the attention's weights instead, see
+    `cache.Whole`). A level is ignored.
+    """
 
     theta = 10000.0  # longest wavelength of the positions
     eps = 1e-6
