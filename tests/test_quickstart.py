@@ -1,4 +1,4 @@
-"""The quickstart as a user runs it: ten minutes, so outside the default suite."""
+"""The quickstarts as a user runs them: ten minutes each, so outside the default suite."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def test_the_quickstart_reaches_what_it_promises(tmp_path):
     assert report["updates"] == 3300 and report["utterances"] == 32
     assert report["stoi"] >= 0.85
     assert report["mel_l1"] <= 0.47
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_quickstart_of_speech_from_text(tmp_path, monkeypatch):
+    """What needs no recogniser to measure; `benchmarks/quickstart_tts_quality.py` holds the rest to its limits."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart-tts-vocoder", "quickstart-tts"):
+        assert main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml")]) == 0
+    run = tmp_path / "runs" / "quickstart-tts"
+    assert main(["report", str(run), "--limit", "20"]) == 0
+    report = json.loads((run / "report.json").read_text())
+    assert report["updates"] == 700 and report["train_seconds"] > 0 and report["tokens_per_s"] > 0
+    assert len(report["sentences"]) == report["stopped"] == len(list(run.glob("spoken-*.wav"))) == 20
+    ended = [abs(s["seconds"] / s["recorded_seconds"] - 1) <= 0.25 for s in report["sentences"]]
+    assert sum(ended) >= 17

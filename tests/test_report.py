@@ -25,6 +25,18 @@ def finished_run(tmp_path_factory, speech_folder) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def lm_run(tmp_path_factory) -> Path:
+    """Two updates of the small text-to-speech model, of two voices, with a vocoder of two updates."""
+    folder = tmp_path_factory.mktemp("report-tts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("quickstart-tts-vocoder", "quickstart-tts"):
+            command = ["fit", "-c", str(ROOT / f"recipes/{name}.yaml"), "-c", str(ROOT / f"tests/conf/{name}.yaml")]
+            assert main([*command, "--data.corpus.speakers", "['3001', '3002']"]) == 0
+    return folder / "runs/quickstart-tts"
+
+
 def test_a_report_has_something_to_hear_to_see_and_to_count(finished_run, capsys):
     assert main(["report", str(finished_run)]) == 0
     report = json.loads((finished_run / "report.json").read_text())
@@ -57,3 +69,21 @@ def test_source_and_target_are_chosen(finished_run, capsys):
 def test_no_run(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "no run in the folder" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_language_model_says_held_out_texts(lm_run, capsys):
+    assert main(["report", str(lm_run), "--limit", "2"]) == 0
+    report = json.loads((lm_run / "report.json").read_text())
+    assert set(report) >= {"train_seconds", "updates", "tokens_per_s"}
+    assert report["updates"] == 2 and report["tokens_per_s"] > 0 and len(report["sentences"]) == 2
+    keys = [said["key"] for said in report["sentences"]]
+    assert {f"spoken-{key}.wav" for key in keys} <= {file.name for file in lm_run.glob("*.wav")}
+    for said in report["sentences"]:
+        sound = soundfile.info(lm_run / f"spoken-{said['key']}.wav")
+        assert sound.samplerate == 16000 and abs(sound.duration - said["seconds"]) < 0.01
+    picture = imread(lm_run / "report.png")
+    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
+    assert str(lm_run / "report.png") in capsys.readouterr().out
+    assert main(["report", str(lm_run), "--source", keys[1], "--target", "3002", "--limit", "1"]) == 0
+    said = json.loads((lm_run / "report.json").read_text())["sentences"]
+    assert [(s["key"], s["voice"]) for s in said] == [(keys[1], "3002")]

@@ -40,6 +40,7 @@ def run(command: str, arguments: list[str]) -> int:
 def _quiet() -> None:
     """Keep what is no news to a user out of the way of what is."""
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch to Lightning
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a codec is
     advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     advice.addFilter(lambda record: "litlogger" not in record.getMessage())
 
