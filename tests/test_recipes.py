@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.machinery
+import importlib.util
 import json
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,7 @@ import yaml
 
 from tests.data.speech import librispeech, libritts
 from vocolab.cli import main
-from vocolab.recipe import load_recipe
+from vocolab.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -189,7 +194,7 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
 
 def fit(name: str, *flags: str) -> int:
     overlay = ["-c", str(ROOT / "tests" / "conf" / f"{name}.yaml")]
-    return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *flags, *CPU])
+    return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *CPU, *flags])
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -276,3 +281,132 @@ def test_sizes_fit_any_backbone(name, size):
                 "double": (1024, 16, 24, 4096),
             }[size]
         )
+
+
+def test_each_wish_is_one_line(tmp_path):
+    """Memory, large batches, schedules, precision and optimizers, as the pages say them."""
+    wishes = {
+        "model.lm.ar.backbone.gradient_checkpointing": True,
+        "trainer.accumulate_grad_batches": 16,
+        "trainer.precision": "bf16-mixed",
+        "model.schedule": {"class_path": "InverseSquareRoot", "init_args": {"warmup": 500}},
+        "model.optimizer": {"class_path": "bitsandbytes.optim.AdamW8bit", "init_args": {"lr": 1e-4}},
+    }
+    if importlib.util.find_spec("bitsandbytes") is None:
+        del wishes["model.optimizer"]
+    recipe = ROOT / "recipes" / "valle_llama.yaml"
+    config = load_recipe(recipe, wishes).config
+    assert config.model.init_args.lm.init_args.ar.init_args.backbone.init_args.gradient_checkpointing is True
+    assert config.trainer.accumulate_grad_batches == 16 and config.trainer.precision == "bf16-mixed"
+    assert config.model.init_args.schedule.class_path == "vocolab.tasks.InverseSquareRoot"
+    assert "AdamW" in config.model.init_args.optimizer.class_path
+    cosine = load_recipe(recipe, {"model.schedule.warmup": 100}).config.model.init_args.schedule
+    assert cosine.class_path == "vocolab.tasks.WarmupCosine" and cosine.init_args.warmup == 100
+
+
+@pytest.mark.parametrize("name", ["retnet", "mixtral"])
+def test_the_wishes_train_together(name, corpus_with_text, shards_of_codes, encodec, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data.corpus.root", str(corpus_with_text), "--data.shards", str(shards_of_codes)]
+    flags += ["--data.codec.checkpoint", str(encodec[0])]
+    flags += ["--model.lm.ar.backbone.gradient_checkpointing", "true"]
+    flags += ["--model.lm.nar.backbone.gradient_checkpointing", "true", "--trainer.accumulate_grad_batches", "3"]
+    flags += ["--trainer.precision", "bf16-mixed"]
+    flags += ["--model.schedule", '{"class_path": "InverseSquareRoot", "init_args": {"warmup": 2}}']
+    flags += ["--model.optimizer", '{"class_path": "bitsandbytes.optim.AdamW8bit", "init_args": {"lr": 1.0e-3}}']
+    assert fit(f"valle_{name}", *flags) == 0, capfd.readouterr().err
+    saved = torch.load(tmp_path / "runs" / f"valle_{name}" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2 and all(value.isfinite().all() for value in saved["state_dict"].values())
+
+
+def stub_deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lightning.pytorch.strategies.deepspeed as strategies
+
+    module = types.ModuleType("deepspeed")
+    module.__version__ = "0.19.8"
+    module.__spec__ = importlib.machinery.ModuleSpec("deepspeed", None)
+    monkeypatch.setitem(sys.modules, "deepspeed", module)
+    monkeypatch.setattr(strategies, "_DEEPSPEED_AVAILABLE", True)
+    monkeypatch.setattr(strategies, "_DEEPSPEED_GREATER_EQUAL_0_16", True)
+
+
+def test_a_deepspeed_configuration_passes_through_whole(tmp_path, monkeypatch):
+    pruning = {
+        "sparse_pruning": {
+            "shared_parameters": {"enabled": True, "schedule_offset": 30, "method": "l1"},
+            "different_groups": {"sp1": {"params": {"dense_ratio": 0.5}, "modules": ["attention.self"]}},
+        }
+    }
+    more = {
+        "trainer": {
+            "strategy": {"init_args": {"config": {"compression_training": pruning, "zero_optimization": {"stage": 1}}}}
+        }
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+    arguments = ["-c", str(ROOT / "recipes" / "valle_llama.yaml")]
+    arguments += ["--trainer", str(ROOT / "configs" / "trainer" / "deepspeed.yaml"), "-c", str(tmp_path / "more.yaml")]
+    config = Recipe(arguments).config.trainer
+    assert (config.accelerator, config.devices, config.precision) == ("gpu", -1, "bf16-mixed")
+    assert config.strategy.class_path == "lightning.pytorch.strategies.DeepSpeedStrategy"
+    given = config.strategy.init_args.config
+    assert given["compression_training"] == pruning and given["zero_optimization"]["stage"] == 1
+    assert config.max_steps == 400000 and config.accumulate_grad_batches == 6  # the recipe's own stay
+
+    stub_deepspeed(monkeypatch)
+    from lightning.pytorch.strategies import DeepSpeedStrategy
+
+    strategy = DeepSpeedStrategy(config=given)
+    assert strategy.config["compression_training"] == pruning and strategy.handles_gradient_accumulation
+
+
+def last_line(capsys: pytest.CaptureFixture) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_deepspeed_where_it_cannot_run(tmp_path, monkeypatch, capsys, encodec):
+    """One line each: without the package, without a GPU, for two optimizers."""
+    monkeypatch.chdir(tmp_path)
+    speech = ["fit", "-c", str(ROOT / "recipes" / "valle_llama.yaml"), "--data.codec.checkpoint", str(encodec[0])]
+    speech += ["-c", str(ROOT / "tests" / "conf" / "valle_llama.yaml")]
+    deepspeed = ["--trainer", str(ROOT / "configs" / "trainer" / "deepspeed.yaml")]
+    if importlib.util.find_spec("deepspeed") is None:
+        assert main([*speech, *deepspeed]) == 2
+        remedy = "trainer.strategy: pip install 'vocolab[deepspeed]'"
+        assert last_line(capsys) == f"vocolab: error: the package deepspeed is missing: {remedy}"
+    stub_deepspeed(monkeypatch)
+    assert main([*speech, *deepspeed, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]) == 2
+    line = last_line(capsys)
+    assert line.startswith("vocolab: error: ") and "deepspeed" in line.lower() and ": trainer: " in line
+    assert main(["fit", "-c", str(ROOT / "recipes" / "quickstart.yaml"), *deepspeed]) == 2
+    assert last_line(capsys) == (
+        "vocolab: error: VocoderTask steps its own optimizers, and DeepSpeed takes one: trainer.strategy: "
+        "use --trainer configs/trainer/ddp.yaml"
+    )
+
+
+def test_a_missing_optimizer_names_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    flags = ["--model.optimizer", '{"class_path": "bitsandbytes.optim.AdamW8bit", "init_args": {"lr": 1.0e-3}}']
+    assert main(["fit", "-c", str(ROOT / "recipes" / "valle_llama.yaml"), *flags]) == 2
+    line = last_line(capsys)
+    where = "model.optimizer needs the package bitsandbytes: command line"
+    assert line == f"vocolab: error: {where}: pip install 'vocolab[8bit]'"
+
+
+def test_one_network_shares_no_code_with_another_family():
+    """No function of `vocolab.lm` is written again in `vocolab.vocoders`, and there is one data module."""
+
+    def functions(folder: str) -> dict[str, str]:
+        found = {}
+        for path in (ROOT / "src" / "vocolab" / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef) and len(ast.dump(ast.Module(node.body, []))) > 600:
+                    found[ast.dump(ast.Module(node.body, []))] = f"{path.name}:{node.name}"
+        return found
+
+    lm, vocoders = functions("lm"), functions("vocoders")
+    assert len(lm) > 30 and len(vocoders) > 20
+    assert not [(lm[body], vocoders[body]) for body in lm.keys() & vocoders.keys()]
+    modules = [p for p in (ROOT / "src").rglob("*.py") if "(LightningDataModule)" in p.read_text()]
+    assert [p.name for p in modules] == ["module.py"]

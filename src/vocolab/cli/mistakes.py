@@ -37,6 +37,7 @@ FLAG = re.compile(r"unrecognized arguments: (.*)$", re.DOTALL)
 NO_VALUE = re.compile(r"argument (\S+): expected one argument")
 COMMAND_LINE = "command line"
 EXTRAS = {"bitsandbytes": "8bit", "deepspeed": "deepspeed", "wandb": "wandb"}  # packages that recipes may name
+ABSENT = re.compile(r"No module named '(\w+)|import of (\w+) halted")
 INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)")
 
 
@@ -62,6 +63,9 @@ def explain(error: BaseException, sources: Sources, parser: ArgumentParser, root
     if match := FLAG.search(message):
         return _unknown_flag(match[1], parser)
     fault = _read(message)
+    if (match := ABSENT.search(message)) and (package := match[1] or match[2]) in EXTRAS:
+        spelt, where = _where(fault.key, message, sources)
+        return UsageError(f"{spelt} needs the package {package}", where, f"pip install 'vocolab[{EXTRAS[package]}]'")
     if fault.kind == "unknown":
         return _unknown_key(fault, message, sources, parser)
     if fault.kind == "missing":
@@ -187,8 +191,6 @@ def _no_class(fault: Fault, message: str, sources: Sources, roots: dict[str, typ
     if where != COMMAND_LINE and (place := sources.locate(f"{fault.key}.class_path")):
         where = str(place)
     name = fault.detail
-    if (extra := EXTRAS.get(package := name.split(".")[0])) and not installed(package):
-        return UsageError(f"{name} needs the package {package}", where, f"pip install 'vocolab[{extra}]'")
     bases = _bases(fault, roots)
     kind = " or ".join(base.__name__ for base in bases) or "class"
     known = {cls.__name__ for base in bases for cls in _subclasses(base)}
