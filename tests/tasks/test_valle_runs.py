@@ -15,6 +15,7 @@ from tests.tasks.codes import codes_recipe
 from tests.tasks.test_vocoder import assert_equal
 from vocolab.checkpoints import load_lm
 from vocolab.cli import main
+from vocolab.lm import Split
 from vocolab.parts import describe
 from vocolab.vocoders import Vocos
 
@@ -133,3 +134,19 @@ def test_what_a_language_model_needs_of_the_data(recipe, flags, words, capsys):
     assert fit(*flags) in (1, 2)
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("vocolab: error: ") and words in line
+
+
+def test_memory_that_runs_out_later_is_one_line_too(recipe, monkeypatch, capsys):
+    calls = []
+
+    def loss(*_):
+        calls.append(1)
+        if len(calls) > 2:  # the longest batch went well
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return first(*_)
+
+    first = Split.loss
+    monkeypatch.setattr(Split, "loss", loss)
+    assert fit("--trainer.default_root_dir", "run") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("vocolab: error: out of memory: data.batches: lower --data.batches.tokens")
