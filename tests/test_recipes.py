@@ -6,6 +6,7 @@ import ast
 import importlib.machinery
 import importlib.util
 import json
+import logging
 import re
 import sys
 import types
@@ -325,6 +326,7 @@ def stub_deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = types.ModuleType("deepspeed")
     module.__version__ = "0.19.8"
+    module.utils = types.SimpleNamespace(logging=types.SimpleNamespace(logger=logging.getLogger("deepspeed")))
     module.__spec__ = importlib.machinery.ModuleSpec("deepspeed", None)
     monkeypatch.setitem(sys.modules, "deepspeed", module)
     monkeypatch.setattr(strategies, "_DEEPSPEED_AVAILABLE", True)

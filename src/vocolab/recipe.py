@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
@@ -244,6 +245,10 @@ def _check_strategy(strategy: Any, task: str) -> None:
         raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml")
     if not installed("deepspeed"):
         raise UsageError("the package deepspeed is missing", "trainer.strategy", "pip install 'vocolab[deepspeed]'")
+    if not torch.cuda.is_available():  # Lightning says so too, but after the hours of preparation
+        raise UsageError(
+            "DeepSpeed needs a CUDA GPU", "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
+        )
 
 
 def _check_trainer(config: Namespace) -> None:
