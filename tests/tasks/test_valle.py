@@ -383,12 +383,12 @@ def test_other_words_for_the_same_model(tmp_path):
     data.trainer = None
     batch = data.batch(0)
     shown, heard = batch.text[0].tolist(), task.condition(batch).text[0].tolist()
-    assert [data.symbols[i] for i in shown] == [task.symbol_map.symbols[i] for i in heard] and shown != heard
+    assert [data.symbols[i] for i in shown] == [task.words.map.symbols[i] for i in heard] and shown != heard
     # A resume keeps them too.
     last = tmp_path / "b" / "checkpoints" / "last.ckpt"
     resumed = small_task(optimizer=Still)
     run(tmp_path / "b", resumed, Tokens(symbols=[*special, *"hdxb"], languages=["de", "en"]), 2, resume=last)
-    assert resumed.symbol_map.symbols == [*special, *"abcdefghx"]
+    assert resumed.words.map.symbols == [*special, *"abcdefghx"]
 
 
 def test_what_fine_tuning_refuses(tmp_path):

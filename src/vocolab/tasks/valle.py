@@ -21,6 +21,7 @@ from vocolab.parts import describe
 from vocolab.tasks.base import Task, located
 from vocolab.tasks.schedules import Schedule
 from vocolab.tasks.tally import Clock, Figures, Tally
+from vocolab.tasks.translation import Translation
 from vocolab.tasks.trial import try_batch
 from vocolab.text.symbols import SymbolMap
 
@@ -63,9 +64,7 @@ class VALLETask(Task):
         self.lm = lm
         self.codec: Codec | None = None  # a codec fitted to the data, which travels with the model
         self.optimizer, self.aux_weight, self.initialize_from = optimizer, aux_weight, initialize_from
-        self.symbol_map = SymbolMap()
-        self._ids: Tensor | None = None  # (symbols of the data,) their ids in `symbol_map`, where these differ
-        self._languages: Tensor | None = None
+        self.words = Translation(SymbolMap(), SymbolMap())
         self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
         self._tally, self._evaluated = Tally(), Tally()
         self._clock = Clock()
@@ -84,7 +83,7 @@ class VALLETask(Task):
         if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
             self._begin_from(self.initialize_from, symbols)
         else:
-            self._adopt(symbols, symbols)
+            self.words = Translation(symbols, symbols).check(self.lm)
 
     def _begin_from(self, path: Path, data: SymbolMap) -> None:
         """Take over the weights of a checkpoint and the meaning of its symbols; new symbols get unused rows."""
@@ -97,22 +96,7 @@ class VALLETask(Task):
         if theirs != {key: value for key, value in ours.items() if key != "init_args"}:
             raise VocolabError("its codes are those of another codec", path, "prepare the speech with that codec")
         fill(self.lm, section(content["state_dict"], "lm."), path)
-        self._adopt(SymbolMap(card["symbols"], card["languages"]), data)
-
-    def _adopt(self, known: SymbolMap, data: SymbolMap) -> None:
-        """Speak with the ids of `known`, and give what only the data have the ids that follow."""
-        symbols = [*known.symbols, *(s for s in data.symbols if s not in set(known.symbols))]
-        languages = [*known.languages, *(s for s in data.languages if s not in set(known.languages))]
-        for count, rows, name in (
-            (len(symbols), self.lm.symbols, "symbols"),
-            (len(languages) if self.lm.languages else 0, self.lm.languages, "languages"),
-        ):
-            if count > rows:
-                where = f"model.init_args.lm.init_args.{name}"
-                raise UsageError(f"{count} {name}, rows for {rows}", where, f"set it to {count} or more")
-        self.symbol_map = SymbolMap(symbols, languages)
-        self._ids = _translation(data.symbols, symbols)
-        self._languages = _translation(data.languages, languages)
+        self.words = Translation(SymbolMap(card["symbols"], card["languages"]), data).check(self.lm)
 
     def condition(self, batch: SpeechBatch) -> Condition:
         """What is said and by whom, in the ids of the model."""
@@ -120,10 +104,8 @@ class VALLETask(Task):
             lacking = next(n for n in ("text", "codes", "prompts") if getattr(batch, n) is None)
             remedy = {"text": "set --data.text", "codes": "set --data.codec", "prompts": "use TokenBudget"}[lacking]
             raise UsageError(f"batches without {lacking}", "data", remedy)
-        text = batch.text if self._ids is None else self._ids.to(batch.text.device)[batch.text]
-        language = batch.language if self.lm.languages else None
-        if language is not None and self._languages is not None:
-            language = self._languages.to(language.device)[language]
+        language = self.words.languages(batch.language) if self.lm.languages else None
+        text = self.words.symbols(batch.text)
         return Condition(text, batch.text_lengths, batch.prompts, batch.prompt_lengths, language)
 
     # Training
@@ -160,7 +142,7 @@ class VALLETask(Task):
         if not self._engine_owns_gradients:
             gradients = [p.grad for p in self.lm.parameters() if p.grad is not None]
             torch._foreach_mul_(gradients, (UNIT / figures.tokens).to(gradients[0].dtype))
-        self._tokens = self._tokens.to(figures.tokens.device) + figures.tokens
+        self._tokens = self._tokens.to(figures.tokens) + figures.tokens
         self.log("train/loss", figures.means["loss"], prog_bar=True, logger=False)
         if (self.global_step + 1) % max(self.trainer.log_every_n_steps, 1) == 0:
             self._log_update(figures, optimizer)
@@ -248,18 +230,19 @@ class VALLETask(Task):
 
     def card(self) -> dict[str, Any]:
         data = self.trainer.datamodule
+        seconds = getattr(data.batches, "prompt_seconds", None)
         return {
             "kind": "lm",
             "lm": describe(self.lm),
             "codec": self._described_codec(),
             "text": describe(data.text),
-            "symbols": self.symbol_map.symbols,
-            "languages": self.symbol_map.languages,
+            "symbols": self.words.map.symbols,
+            "languages": self.words.map.languages,
             "levels": data.codec.levels,
             "size": data.codec.size,
             "sample_rate": data.codec.sample_rate,
             "hop": data.codec.hop,
-            "prompt_seconds": getattr(data.batches, "prompt_seconds", None),
+            "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": int(self._tokens)},
         }
 
@@ -270,7 +253,8 @@ class VALLETask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         card = checkpoint["vocolab"]
         self._tokens = torch.tensor(float(card["statistics"]["tokens"]), dtype=torch.float64)
-        self._adopt(SymbolMap(card["symbols"], card["languages"]), self.trainer.datamodule.symbol_map())
+        known = SymbolMap(card["symbols"], card["languages"])
+        self.words = Translation(known, self.trainer.datamodule.symbol_map()).check(self.lm)
 
 
 def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
@@ -285,10 +269,3 @@ def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
 def _learns(codec: Codec) -> bool:
     """Whether the codec is fitted to the data: then it travels in the checkpoint, else the checkpoint names it."""
     return type(codec).fit is not Codec.fit
-
-
-def _translation(given: list[str], ours: list[str]) -> Tensor | None:
-    """(len(given),) the id in `ours` of each id in `given`; None where they are the same."""
-    ids = {name: i for i, name in enumerate(ours)}
-    table = [ids[name] for name in given]
-    return None if table == list(range(len(given))) else torch.tensor(table)

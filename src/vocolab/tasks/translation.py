@@ -1,0 +1,44 @@
+"""From the symbols of the data to those of the model, which keeps the meaning of what it once learnt."""
+
+from __future__ import annotations
+
+from torch import Tensor, tensor
+
+from vocolab.errors import UsageError
+from vocolab.lm.base import LanguageModel
+from vocolab.text.symbols import SymbolMap
+
+
+class Translation:
+    """Ids of `data` -> ids of `map`: those of `known`, and after them what only the data have."""
+
+    def __init__(self, known: SymbolMap, data: SymbolMap):
+        self.map = SymbolMap(_united(known.symbols, data.symbols), _united(known.languages, data.languages))
+        self._symbols = _table(data.symbols, self.map.symbols)
+        self._languages = _table(data.languages, self.map.languages)
+
+    def check(self, lm: LanguageModel) -> Translation:
+        """Unchanged. Raises `UsageError` where `lm` has too few rows."""
+        languages = len(self.map.languages) if lm.languages else 0
+        for count, rows, name in ((len(self.map), lm.symbols, "symbols"), (languages, lm.languages, "languages")):
+            if count > rows:
+                where = f"model.init_args.lm.init_args.{name}"
+                raise UsageError(f"{count} {name}, rows for {rows}", where, f"set it to {count} or more")
+        return self
+
+    def symbols(self, ids: Tensor) -> Tensor:
+        return ids if self._symbols is None else self._symbols.to(ids.device)[ids]
+
+    def languages(self, ids: Tensor) -> Tensor:
+        return ids if self._languages is None else self._languages.to(ids.device)[ids]
+
+
+def _united(known: list[str], more: list[str]) -> list[str]:
+    return [*known, *(name for name in more if name not in set(known))]
+
+
+def _table(given: list[str], ours: list[str]) -> Tensor | None:
+    """(len(given),) the id in `ours` of each id in `given`; None where they are the same."""
+    ids = {name: i for i, name in enumerate(ours)}
+    table = [ids[name] for name in given]
+    return None if table == list(range(len(given))) else tensor(table)
