@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class VocolabError(Exception):
     """What is wrong, where, and what to do about it. `status` is the exit status of a command that ends with it."""
@@ -18,3 +20,12 @@ class UsageError(VocolabError):
     """The command line or the recipe is at fault, not the data."""
 
     status = 2
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on a GPU torch says so by type, elsewhere by words alone."""
+    import torch  # here, since a help text needs the errors too and must not wait for it
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error)))

@@ -194,13 +194,31 @@ def test_languages(tts):
     assert not all(torch.equal(*pair) for pair in zip(english, french, strict=True))
 
 
-def test_too_many_texts_for_the_memory(tts, monkeypatch):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("tried to allocate")
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("tried to allocate"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    MemoryError(),
+]
 
-    monkeypatch.setattr(tts.lm, "generate", full)
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("part, method", [("lm", "generate"), ("codec", "decode")])
+def test_too_many_texts_for_the_memory(tts, monkeypatch, part, method, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(getattr(tts, part), method, full)
     with pytest.raises(VocolabError, match="out of memory with 2 texts together: cpu: lower --batch-size"):
-        tts(["a", "b"], ref=VOICE)
+        tts(["a", "b"], ref=VOICE, **SHORT)
+
+
+def test_other_errors_stay_what_they_are(tts, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(tts.codec, "decode", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        tts("a", ref=VOICE, **SHORT)
 
 
 def test_settings_unknown(tts):

@@ -17,9 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vocolab.callbacks import Predictions
 from vocolab.checkpoints import read_checkpoint
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.recipe import Recipe
-from vocolab.tasks.trial import out_of_memory
 
 T = TypeVar("T")
 PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output; the rest that is printed is progress

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vocolab.codecs.base import Codec
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling
 from vocolab.pipelines.references import Excerpt, excerpts
 from vocolab.text import SymbolMap, Text
@@ -209,13 +209,25 @@ class TTS(nn.Module):
     ) -> list[Spoken]:
         condition = self.condition(texts, prompt, language)
         seeds = torch.full((len(texts),), seed, device=self.device)  # one for all: a row knows nothing of its place
-        began = time.perf_counter()
         try:
-            with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
-                response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
-        except torch.OutOfMemoryError as error:
+            return self._said(condition, seeds, sampling, amp, on_step)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             what = f"out of memory with {len(texts)} texts together"
             raise VocolabError(what, self.device, "lower --batch-size or --max-ar-steps") from error
+
+    def _said(
+        self,
+        condition: Condition,
+        seeds: Tensor,
+        sampling: Sampling,
+        amp: bool,
+        on_step: Callable[[int], None] | None,
+    ) -> list[Spoken]:
+        began = time.perf_counter()
+        with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
+            response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
         lengths = response.lengths.tolist()  # waits for the device
         rate = sum(lengths) * response.codes.shape[1] / (time.perf_counter() - began)
         found = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from vocolab.data.batches import SpeechBatch
-from vocolab.errors import VocolabError
+from vocolab.errors import VocolabError, out_of_memory
 
 SEPARATORS = 2  # after text and prompt; a language adds itself and one more
 
@@ -48,10 +47,3 @@ def try_batch(batch: SpeechBatch, loss: Callable[[SpeechBatch], Tensor], module:
         size = f"{len(batch.text)} utterances of {positions(batch)} positions"
         remedy = "lower --data.batches.tokens, or set gradient_checkpointing: true in the backbone"
         raise VocolabError(f"out of memory on the longest batch, {size}", "data.batches", remedy)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a GPU torch says so by type, elsewhere by words alone."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error)))
