@@ -10,7 +10,10 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
+from vocolab import TTS
 from vocolab.cli import main
+from vocolab.data.corpora import Utterance
+from vocolab.report.speech import _language
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,6 +72,16 @@ def test_source_and_target_are_chosen(finished_run, capsys):
 def test_no_run(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "no run in the folder" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_each_text_is_read_in_its_own_language(lm_checkpoint):
+    """As in training, whether or not the model itself is told the language."""
+    tts = TTS.from_checkpoint(lm_checkpoint)
+    assert not tts.lm.languages
+    texts = [Utterance("k", Path("k.wav"), "k.wav", "s", text="a", language=language) for language in ("fr", "")]
+    for languages, expected in (["de", "fr"], ["fr", None]), (["", "fr"], ["fr", ""]), ([], ["fr", None]):
+        tts.symbols.languages = languages
+        assert [_language(tts, utterance) for utterance in texts] == expected
 
 
 def test_a_language_model_says_held_out_texts(lm_run, capsys):

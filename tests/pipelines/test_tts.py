@@ -13,7 +13,7 @@ from vocolab.checkpoints import load_lm
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import Sampling
 from vocolab.pipelines.references import excerpts, shares
-from vocolab.text import Characters, SymbolMap
+from vocolab.text import Characters, SymbolMap, Text
 
 SHORT = {"max_ar_steps": 30, "length_penalty": 100.0}  # long enough to compare: it stops only where it is cut
 VOICE = tiny.OTHER[0]
@@ -192,6 +192,25 @@ def test_languages(tts):
         [several("hello", ref=VOICE, language=name, seed=seed, **SHORT) for seed in range(4)] for name in ("en", "fr")
     )
     assert not all(torch.equal(*pair) for pair in zip(english, french, strict=True))
+
+
+class Spelled(Text):
+    """A letter more by language, as another phonemiser would read it."""
+
+    def symbols(self, text: str, language: str = "") -> list[str]:
+        return [*text, {"de": "d", "en": "e"}.get(language, "x")]
+
+
+def test_a_language_decides_the_reading_of_a_model_that_is_not_told_it(tts):
+    """Training read each text in its own language, whatever the model hears of it."""
+    several = TTS(tts.lm, tts.codec, Spelled(), SymbolMap(tiny.SYMBOLS, ["", "de", "en"]))
+    assert not several.lm.languages
+    with pytest.raises(UsageError, match="several languages: --language: give one of de, en$"):
+        several.read(["a"])
+    read = {language: several.read(["a"], language)[0][2] for language in ("de", "en", "")}
+    assert {language: tiny.SYMBOLS[i] for language, i in read.items()} == {"de": "d", "en": "e", "": "x"}
+    spelling = TTS(tts.lm, tts.codec, Characters(), SymbolMap(tiny.SYMBOLS, ["de", "en"]))
+    assert spelling.read(["a"]) == spelling.read(["a"], "de") == spelling.read(["a"], "en")
 
 
 OUT_OF_MEMORY = [

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an exported .safetensors")
     add("--codec", metavar="PATH", type=Path, help="the codec's weights, where the checkpoint does not find them")
     add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
-    add("--language", metavar="L", help="of the text (default: the model's, where it has one)")
+    add("--language", metavar="L", help="of the text (default: the model's, where it has but one)")
     add(
         "--input-prompt-length",
         metavar="S",

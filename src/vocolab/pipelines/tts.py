@@ -155,13 +155,17 @@ class TTS(nn.Module):
         return found
 
     def _language(self, language: str | None) -> tuple[int, str]:
-        """Id and name of a language. Raises `UsageError` for one the model was not trained on."""
+        """Id and name of a language; empty: that of the training texts that had none. Raises `UsageError` for one the
+        model was not trained on, and for None where it was trained on several and they matter.
+        """
         known = [name for name in self.symbols.languages if name]
-        if language is None and len(known) > 1 and self.lm.languages:
+        # A model that is not told the language may still have been given each text in the phonemes of its own.
+        matters = bool(self.lm.languages) or self.text.uses_language
+        if language is None and len(known) > 1 and matters:
             raise UsageError("the model speaks several languages", "--language", f"give one of {', '.join(known)}")
         if language is None:
             language = known[0] if known else ""
-        if known and language not in known:
+        if known and language not in self.symbols.languages:
             near = difflib.get_close_matches(language, known, 1)
             remedy = f"did you mean {near[0]}?" if near else f"the model was trained on {', '.join(known)}"
             raise UsageError(f"unknown language {language!r}", "--language", remedy)

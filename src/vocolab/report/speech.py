@@ -84,8 +84,8 @@ def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> 
 
 
 def _language(tts: TTS, utterance: Utterance) -> str | None:
-    """The language to name: none to a model that was taught none."""
-    return utterance.language or None if tts.lm.languages else None
+    """The language to name. A text without one is read as those of the training that had none, if any had not."""
+    return utterance.language or ("" if "" in tts.symbols.languages else None)
 
 
 def _figures(said: list[Said], watch: Stopwatch, curves: dict) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 class Text(ABC):
     """Text -> symbols, such as phonemes or characters. Plain strings: ids are the business of the symbol map."""
 
+    uses_language: bool = True  # whether the same text may give other symbols in another language
+
     @abstractmethod
     def symbols(self, text: str, language: str = "") -> list[str]:
         """The symbols of a text, words parted by one `" "`, without begin and end marks. `language` as in the corpus

@@ -13,6 +13,8 @@ class Characters(Text):
     one space. Every language is known.
     """
 
+    uses_language = False
+
     def symbols(self, text: str, language: str = "") -> list[str]:
         # Lower case first: it may decompose (İ); NFC puts together what can be.
         symbols = list(" ".join(unicodedata.normalize("NFC", text.lower()).split()))
