@@ -46,6 +46,15 @@ def lm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prefix_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained to go on from the beginnings of utterances whose whole texts it was given."""
+    from tests.pipelines import tiny
+
+    path = tmp_path_factory.mktemp("lm") / "prefix.ckpt"
+    return tiny.write(path, tiny.language_model(), tiny.codec(), prompt="prefix")
+
+
+@pytest.fixture(scope="session")
 def mel_shards(speech_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of `speech_folder` with log-mel features; three utterances are validation."""
     folder = tmp_path_factory.mktemp("shards") / "mel"

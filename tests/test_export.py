@@ -66,6 +66,12 @@ def test_it_speaks_the_same(exported, lm_checkpoint):
     assert exported.with_name("again.safetensors").read_bytes() == exported.read_bytes()
 
 
+def test_how_it_was_prompted_comes_along(prefix_checkpoint, exported, tmp_path):
+    export_safetensors(prefix_checkpoint, tmp_path / "model.safetensors")
+    assert TTS.from_checkpoint(tmp_path / "model.safetensors").needs_ref_text
+    assert not TTS.from_checkpoint(exported).needs_ref_text
+
+
 def test_the_licence_of_weights_from_elsewhere(tmp_path):
     """EnCodec's are not in the file, and not for every purpose."""
     codec = tiny.encodec(tmp_path / "encodec")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from matplotlib.image import imread
 
 from vocolab import TTS
 from vocolab.cli import main
-from vocolab.data.corpora import Utterance
+from vocolab.data.corpora import BuiltinSpeech, Utterance
 from vocolab.report.speech import _language
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,19 @@ def test_source_and_target_are_chosen(finished_run, capsys):
 def test_no_run(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "no run in the folder" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_that_goes_on_is_told_what_the_voice_says(lm_run, monkeypatch):
+    given = []
+    monkeypatch.setattr(TTS, "_check_ref_text", lambda self, text: given.append(text))
+    content = torch.load(lm_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["vocolab"]["prompt"] = "prefix"
+    torch.save(content, lm_run / "prefix.ckpt")
+    assert main(["report", str(lm_run), "--limit", "1", "--checkpoint", str(lm_run / "prefix.ckpt")]) == 0
+    (said,) = json.loads((lm_run / "report.json").read_text())["sentences"]
+    voices = {u.text for u in BuiltinSpeech(speakers=[said["voice"]]).splits()["train"]}
+    assert given[0] in voices and given[0] != said["text"]
+    assert given == [given[0]] * 3  # for the prompt, for what is said and for the picture
 
 
 def test_each_text_is_read_in_its_own_language(lm_checkpoint):

@@ -104,6 +104,20 @@ def test_several_references(speak):
     )
 
 
+def test_references_with_their_text(speak, prefix_checkpoint):
+    again = ["--checkpoint", prefix_checkpoint, "--ref", REFERENCE]  # the last --checkpoint counts
+    status, _, err = speak("hello", *again, "-o", "o.wav", "--ref-text", "so it is", *SHORT)
+    assert status == 0 and soundfile.info("o.wav").frames == 20 * 640
+    assert re.match(r"voice: 4\.\d of 4\.9 s of ", err)
+    for flags, message in (
+        ([], "the model goes on from what the references say (it was trained with prompt: prefix): --ref-text: give their text, word for word"),
+        (["--ref-text", "a", "--input-prompt-length", "2"], "references whose text is given are heard whole: --input-prompt-length: leave it out, or give shorter references"),
+    ):  # fmt: skip
+        status, _, err = speak("hello", *again, "-o", "p.wav", *flags, *SHORT)
+        assert (status, err.splitlines()[-1]) == (2, f"vocolab: error: {message}")
+    assert not Path("p.wav").exists()
+
+
 def test_all_sampling_flags(speak):
     flags = "--ar-temp 0.9 --nar-temp 0.5 --min-ar-temp 0.3 --min-nar-temp 0.1 --top-k 8 --top-p 0.9 --repetition-penalty 1.2 --repetition-penalty-decay 0.5 --max-nar-levels 1 --amp --dtype float32 --language en --seed 3 --batch-size 1"
     assert speak("hello", "--ref", REFERENCE, "-o", "o.wav", *flags.split(), *SHORT)[0] == 0
@@ -151,6 +165,7 @@ def test_symbols_never_seen(speak):
         (["a", "--ref", "t.txt", "-o", "o.wav"], 1, "not a readable sound file"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--language", "xx"], 2, "unknown language 'xx': --language: the model was trained on en"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--input-prompt-length", "0.1"], 2, "a prompt of 0.1 s: --input-prompt-length: give at least 0.5 s"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--ref-text", "b"], 2, "the model hears references without their text: --ref-text: leave it out"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--max-ar-context", "100"], 2, "--max-ar-context is 100: command line: leave it out"),
         (["a", "--ref", "r.opus", "-o", "o.wav", "--batch-size", "0"], 2, "--batch-size is 0: command line: give at least 1"),
         (["a", "--ref", "r.opus", "-o", "t.txt"], 2, "the output is a file that is no .wav: t.txt: give OUT.wav or a folder"),
@@ -247,6 +262,12 @@ def test_a_run_speaks(work, capsys):
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
     assert "voice: 1.0 of 4.9 s of" in capsys.readouterr().err
     assert main(["plot", "run", "--xs", "tokens_processed", "--ys", "loss", "acc", "-o", "f.png"]) == 0
+
+    prefix = ["--trainer.max_steps", "1", "--data.batches.prompt", "prefix", "--trainer.default_root_dir", "prefix"]
+    assert main(["fit", "-c", recipe, "-c", "tiny.yaml", *prefix]) == 0
+    base = ["synthesize", "Hello.", "--ref", REFERENCE, "--checkpoint", "prefix/checkpoints/last.ckpt", "-o", "c.wav"]
+    assert main([*base, "--device", "cpu"]) == 2 and not Path("c.wav").exists()
+    assert main([*base, "--device", "cpu", "--ref-text", "So it is.", "--max-ar-steps", "20"]) == 0
 
 
 class Terminal(io.StringIO):

@@ -153,6 +153,77 @@ def test_no_reference(tts):
         tts.get_prompt([VOICE], 0.2)
 
 
+# References with their text
+
+
+@pytest.fixture(scope="module")
+def continuing(prefix_checkpoint) -> TTS:
+    return TTS.from_checkpoint(prefix_checkpoint)
+
+
+def test_the_text_of_the_references_comes_first(tts, continuing):
+    """The model saw one text around prompt and response, and the prompt's codes: so must it now."""
+    assert continuing.needs_ref_text and not tts.needs_ref_text
+    read = continuing.read(["who are you", "yes"], ref_text=" so it is ")
+    assert read == tts.read(["so it is who are you", "so it is yes"])
+    prompt = continuing.get_prompt([VOICE], text="so it is")
+    whole = audio.read(VOICE, 16000)[0]
+    heard = prompt.excerpts[0]
+    assert heard.used > 4 and torch.equal(heard.wav, whole[len(whole) - len(heard.wav) :])
+    assert torch.equal(prompt.codes, tts.get_prompt([VOICE], heard.used).codes)
+    said = continuing("who are you", ref=VOICE, ref_text="so it is", **SHORT)
+    whole_text = tts.speak(tts.read(["so it is who are you"]), prompt, Sampling(**SHORT))
+    assert torch.equal(said, next(whole_text).wav)
+
+
+class Sentences(Text):
+    """A letter at the end of a text, as a phonemiser reads a word by those beside it."""
+
+    def symbols(self, text: str, language: str = "") -> list[str]:
+        return [*text, "z"]
+
+
+def test_both_texts_are_read_as_one(tts):
+    continuing = TTS(tts.lm, tts.codec, Sentences(), SymbolMap(tiny.SYMBOLS), prompt_kind="prefix")
+    read = continuing.read(["b"], ref_text="a")[0]
+    assert [tiny.SYMBOLS[i] for i in read] == ["<s>", "a", " ", "b", "z", "</s>"]
+
+
+def test_several_references_are_heard_whole(continuing):
+    found = continuing.get_prompt(tiny.OTHER[:2], text="so it is").excerpts
+    assert [e.path for e in found] == tiny.OTHER[:2] and all(0 <= e.seconds - e.used < 1 for e in found)
+
+
+@pytest.mark.parametrize("ref_text", [None, "", " "])
+def test_a_model_that_goes_on_needs_the_text_of_the_references(continuing, ref_text):
+    message = r"goes on from what the references say \(.*prompt: prefix\): --ref-text: give their text"
+    with pytest.raises(UsageError, match=message):
+        continuing.read(["hello"], ref_text=ref_text)
+    with pytest.raises(UsageError, match=message):
+        continuing.get_prompt([VOICE], text=ref_text)
+
+
+def test_other_models_do_not_take_it(tts):
+    with pytest.raises(UsageError, match="hears references without their text: --ref-text: leave it out"):
+        tts("hello", ref=VOICE, ref_text="so it is")
+    speaker = TTS(tts.lm, tts.codec, tts.text, tts.symbols, prompt_kind="speaker")
+    with pytest.raises(UsageError, match=r"without their text \(it was trained with prompt: speaker\): --ref-text"):
+        speaker("hello", ref=VOICE, ref_text="so it is")
+
+
+def test_references_with_text_that_will_not_do(continuing, tmp_path):
+    with pytest.raises(UsageError, match="are heard whole: --input-prompt-length: leave it out"):
+        continuing.get_prompt([VOICE], 2.0, "so it is")
+    with pytest.raises(VocolabError, match="text of 1,002 characters, at most 1,000 are taken: --ref-text: give a sh"):
+        continuing("hello", ref=VOICE, ref_text="so " * 334)
+    wav = audio.read(VOICE, 16000)[0]
+    audio.write(tmp_path / "long.wav", wav.repeat(8)[: 28 * 16000], 16000)
+    with pytest.raises(VocolabError, match="32.9 s of references, at most 30 s are heard with their text: --ref: give"):
+        continuing.get_prompt([tmp_path / "long.wav", VOICE], text="so it is")
+    with pytest.raises(UsageError, match="no reference speech"):
+        continuing.get_prompt([], text="so it is")
+
+
 # Texts
 
 

@@ -55,8 +55,14 @@ def encodec(folder: Path, seed: int = 0) -> EnCodec:
     return EnCodec(folder, bandwidth=0.6)
 
 
-def card(lm: LanguageModel, codec: Codec, text: Text | None = None, languages: tuple[str, ...] = ("en",)) -> dict:
-    return {
+def card(
+    lm: LanguageModel,
+    codec: Codec,
+    text: Text | None = None,
+    languages: tuple[str, ...] = ("en",),
+    prompt: str | None = None,
+) -> dict:
+    found = {
         "format": 1,
         "kind": "lm",
         "lm": describe(lm),
@@ -71,6 +77,7 @@ def card(lm: LanguageModel, codec: Codec, text: Text | None = None, languages: t
         "prompt_seconds": 2.0,
         "statistics": {"updates": 7, "tokens": 1234},
     }
+    return found | ({"prompt": prompt} if prompt else {})  # checkpoints of before have no such key
 
 
 def write(path: Path, lm: LanguageModel, codec: Codec, **more: object) -> Path:

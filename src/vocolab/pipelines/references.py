@@ -15,6 +15,7 @@ MIN_SECONDS = 0.5  # of speech in a reference: less tells no voice
 PIECE_SECONDS = 1.0  # the least that is taken of each of several references, where they have it
 LISTEN_SECONDS = 10.0  # how far into a file its speech must begin
 QUIET = 0.01  # of the peak (-40 dB): what is below this before the speech is no speech
+WHOLE_SECONDS = 30.0  # of references that are heard whole, together: the longest utterances that models train on
 SILENT = 0.001  # a peak of -60 dB: a recording of nothing
 
 
@@ -35,8 +36,7 @@ def excerpts(paths: Sequence[str | Path], sample_rate: int, seconds: float) -> l
     pieces of a second, the first are taken. No more of a file is read than could be needed. Raises `VocolabError` for a
     file that is missing, no sound, silent, or has less than half a second of speech.
     """
-    if not paths:
-        raise UsageError("no reference speech", "--ref", "name at least one file")
+    _require(paths)
     if not seconds >= MIN_SECONDS:
         remedy = f"give at least {MIN_SECONDS:g} s"
         raise UsageError(f"a prompt of {seconds:g} s", "--input-prompt-length", remedy)
@@ -46,6 +46,27 @@ def excerpts(paths: Sequence[str | Path], sample_rate: int, seconds: float) -> l
         excerpt.wav = excerpt.wav[:samples]
         excerpt.used = len(excerpt.wav) / sample_rate
     return found
+
+
+def whole(paths: Sequence[str | Path], sample_rate: int) -> list[Excerpt]:
+    """All speech of the references, for a model that knows what they say; of each, only the silence before its speech
+    is left out. Raises `VocolabError` as `excerpts` does, and where they last more than half a minute together.
+    """
+    _require(paths)
+    infos = [audio.info(path) for path in paths]
+    total = sum(info.samples / info.sample_rate for info in infos)
+    if total > WHOLE_SECONDS:
+        what = f"{total:.1f} s of references, at most {WHOLE_SECONDS:g} s are heard with their text"
+        raise VocolabError(what, "--ref", "give shorter ones, and what they say")
+    found = [_speech(Path(path), sample_rate, WHOLE_SECONDS) for path in paths]
+    for excerpt in found:
+        excerpt.used = len(excerpt.wav) / sample_rate
+    return found
+
+
+def _require(paths: Sequence[str | Path]) -> None:
+    if not paths:
+        raise UsageError("no reference speech", "--ref", "name at least one file")
 
 
 def shares(lengths: Sequence[int], total: int) -> list[int]:

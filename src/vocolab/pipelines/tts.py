@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling
-from vocolab.pipelines.references import Excerpt, excerpts
+from vocolab.pipelines.references import Excerpt, excerpts, whole
 from vocolab.text import SymbolMap, Text
 
 MAX_CHARACTERS = 1000  # of one text: over a minute of speech, far more than any model has seen in one piece
@@ -55,10 +55,17 @@ class TTS(nn.Module):
     """
 
     def __init__(
-        self, lm: LanguageModel, codec: Codec, text: Text, symbols: SymbolMap, prompt_seconds: float | None = None
+        self,
+        lm: LanguageModel,
+        codec: Codec,
+        text: Text,
+        symbols: SymbolMap,
+        prompt_seconds: float | None = None,
+        prompt_kind: str | None = None,
     ):
         """`text` and `symbols`: those of the training. `prompt_seconds`: how much of the references is used unless told
-        otherwise, which should be what the model was trained with.
+        otherwise, which should be what the model was trained with. `prompt_kind`: where its prompts were cut from
+        (`vocolab.data.batches.TokenBudget`), where that is known.
         """
         super().__init__()
         if isinstance(lm, NAR):
@@ -68,7 +75,7 @@ class TTS(nn.Module):
             what = f"codes of {codec.levels} levels of {codec.size}, the model speaks {lm.levels} of {lm.size}"
             raise VocolabError(what, type(codec).__name__, "give the codec the model was trained with")
         self.lm, self.codec, self.text, self.symbols = lm.eval(), codec.eval(), text, symbols
-        self.prompt_seconds = prompt_seconds or 3.0
+        self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
 
     @classmethod
     def from_checkpoint(
@@ -92,7 +99,8 @@ class TTS(nn.Module):
         loaded = load_lm(path, codec)
         meta = loaded.meta
         symbols = SymbolMap(meta["symbols"], meta["languages"])
-        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, meta.get("prompt_seconds"))
+        prompts = meta.get("prompt_seconds"), meta.get("prompt")
+        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, *prompts)
         tts.lm.to(DTYPES[dtype or "float32"])
         return tts.to(device)
 
@@ -105,15 +113,24 @@ class TTS(nn.Module):
     def device(self) -> torch.device:
         return next(self.lm.parameters()).device
 
+    @property
+    def needs_ref_text(self) -> bool:
+        """Whether the model must know what the references say: its prompts were the beginnings of the utterances, whose
+        whole texts it was given.
+        """
+        return self.prompt_kind == "prefix"
+
     def forward(
         self,
         text: str | Sequence[str],
         ref: str | Path | Sequence[str | Path],
         language: str | None = None,
         seed: int = 0,
+        ref_text: str | None = None,
         **sampling: Any,
     ) -> Tensor | list[Tensor]:
-        """The waveform (T,) of a text, or a list of those of several, in the voice of the files `ref`.
+        """The waveform (T,) of a text, or a list of those of several, in the voice of the files `ref`, which say
+        `ref_text` (`needs_ref_text`).
 
         `sampling`: fields of `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
         `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
@@ -121,8 +138,9 @@ class TTS(nn.Module):
         texts = [text] if isinstance(text, str) else list(text)
         files = [ref] if isinstance(ref, (str, Path)) else list(ref)
         chosen = self.sampling(**sampling)
-        ids = self.read(texts, language)
-        wavs = [spoken.wav for spoken in self.speak(ids, self.get_prompt(files), chosen, language, seed)]
+        ids = self.read(texts, language, ref_text=ref_text)
+        prompt = self.get_prompt(files, text=ref_text)
+        wavs = [spoken.wav for spoken in self.speak(ids, prompt, chosen, language, seed)]
         return wavs[0] if isinstance(text, str) else wavs
 
     @staticmethod
@@ -137,11 +155,17 @@ class TTS(nn.Module):
         return Sampling(**given)
 
     def read(
-        self, texts: Sequence[str], language: str | None = None, names: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        language: str | None = None,
+        names: Sequence[str] | None = None,
+        ref_text: str | None = None,
     ) -> list[list[int]]:
-        """The ids of the symbols of each text, read as in training. Symbols the model never saw become `<unk>` and are
-        counted in `symbols.unknown`. `names` say which text is meant where one will not do.
+        """The ids of the symbols of each text, read as in training: where the model needs it, as one text with what the
+        references say. Symbols the model never saw become `<unk>` and are counted in `symbols.unknown`. `names` say
+        which text is meant where one will not do.
         """
+        self._check_ref_text(ref_text)
         _, language = self._language(language)
         found = []
         for number, text in enumerate(texts, 1):
@@ -151,8 +175,21 @@ class TTS(nn.Module):
             if len(text) > MAX_CHARACTERS:
                 what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
                 raise VocolabError(what, name, "give sentences, one a line, with --text-file")
-            found.append(self.symbols.ids(self.text.symbols(text, language)))
+            whole_text = text if ref_text is None else f"{ref_text} {text}"
+            found.append(self.symbols.ids(self.text.symbols(whole_text, language)))
         return found
+
+    def _check_ref_text(self, text: str | None) -> None:
+        """Raises `VocolabError` where the text of the references is missing, too long or not wanted."""
+        if self.needs_ref_text and not (text and text.strip()):
+            what = "the model goes on from what the references say (it was trained with prompt: prefix)"
+            raise UsageError(what, "--ref-text", "give their text, word for word")
+        if text is not None and not self.needs_ref_text:
+            kind = f" (it was trained with prompt: {self.prompt_kind})" if self.prompt_kind else ""
+            raise UsageError(f"the model hears references without their text{kind}", "--ref-text", "leave it out")
+        if text is not None and len(text) > MAX_CHARACTERS:
+            what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken"
+            raise VocolabError(what, "--ref-text", "give a shorter reference and its text")
 
     def _language(self, language: str | None) -> tuple[int, str]:
         """Id and name of a language; empty: that of the training texts that had none. Raises `UsageError` for one the
@@ -172,11 +209,20 @@ class TTS(nn.Module):
         return (self.symbols.languages.index(language) if known else 0), language
 
     @torch.inference_mode()
-    def get_prompt(self, references: Sequence[str | Path], seconds: float | None = None) -> Prompt:
+    def get_prompt(
+        self, references: Sequence[str | Path], seconds: float | None = None, text: str | None = None
+    ) -> Prompt:
         """The voice of references: together `seconds` of them, each from where its speech begins, one after the other
-        (see `pipelines.references.excerpts`).
+        (see `pipelines.references.excerpts`); or all of them, where `text` is what they say.
         """
-        found = excerpts(references, self.sample_rate, self.prompt_seconds if seconds is None else seconds)
+        self._check_ref_text(text)
+        if text is not None and seconds is not None:
+            what = "references whose text is given are heard whole"
+            raise UsageError(what, "--input-prompt-length", "leave it out, or give shorter references")
+        if text is not None:
+            found = whole(references, self.sample_rate)
+        else:
+            found = excerpts(references, self.sample_rate, self.prompt_seconds if seconds is None else seconds)
         pieces = [self.codec.encode(excerpt.wav[None].to(self.device))[0] for excerpt in found]
         return Prompt(torch.cat(pieces, dim=1), found)
 

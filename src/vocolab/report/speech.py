@@ -15,10 +15,11 @@ from vocolab import audio
 from vocolab.data.corpora import Utterance
 from vocolab.errors import UsageError, VocolabError
 from vocolab.pictures import alignment_axes, codes_axes, curve_axes, mel_axes
+from vocolab.pipelines.references import WHOLE_SECONDS
 from vocolab.pipelines.tts import TTS, Prompt, Spoken
 from vocolab.report.shared import Report, Stopwatch, find, history, speech_of
 
-SAMPLING = {"ar_temp": 0.5, "top_p": 0.9}  # a small model's unlikely codes are noise
+SAMPLING = {"ar_temp": 0.5, "top_p": 0.9, "nar_temp": 0.0}  # a small model's unlikely codes are noise
 
 
 @dataclass
@@ -42,7 +43,7 @@ def speech_report(
     train, held_out = speech_of(run)
     first = find(held_out, source)
     watch = Stopwatch()
-    said = [_say(tts, u, _voice(train, u, target), watch) for u in _chosen(held_out, first, limit)]
+    said = [_say(tts, u, _voice(tts, train, u, target), watch) for u in _chosen(held_out, first, limit)]
     wavs = {f"spoken-{s.utterance.key}": s.spoken.wav for s in said}
     real = audio.read(first.path, tts.sample_rate)[0]
     wavs |= {f"prompt-{first.key}": audio.read(said[0].voice.path, tts.sample_rate)[0], f"recorded-{first.key}": real}
@@ -61,26 +62,40 @@ def _chosen(held_out: list[Utterance], first: Utterance, limit: int) -> list[Utt
     return [first, *(u for _, u in sorted(ranked, key=lambda pair: pair[0]))][:limit]
 
 
-def _voice(train: list[Utterance], said: Utterance, target: str | None) -> Utterance:
+def _voice(tts: TTS, train: list[Utterance], said: Utterance, target: str | None) -> Utterance:
     """The training utterance to prompt with: of the speaker, with another text."""
     speaker = target or said.speaker
-    voices = [u for u in train if u.speaker == speaker and u.text != said.text]
-    if not voices:
+    voices = (u for u in train if u.speaker == speaker and u.text != said.text)
+    voice = next((u for u in voices if not tts.needs_ref_text or _fit_to_continue(u)), None)
+    if voice is None:
         speakers = sorted({u.speaker for u in train})
         raise UsageError("no training speech of speaker", speaker, f"one of {', '.join(speakers)}")
-    return voices[0]
+    return voice
+
+
+def _fit_to_continue(voice: Utterance) -> bool:
+    """Whether a model that must know what the voice says can be given it: with its text, and short enough."""
+    return bool(voice.text) and _seconds(voice.path) <= WHOLE_SECONDS
+
+
+def _seconds(path: Path) -> float:
+    info = audio.info(path)
+    return info.samples / info.sample_rate
 
 
 def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> Said:
     if not utterance.text:
         raise VocolabError("no text", utterance.source, "choose a held-out utterance that has one")
-    prompt = tts.get_prompt([voice.path])
+    prompt = tts.get_prompt([voice.path], text=_ref_text(tts, voice))
     language = _language(tts, utterance)
-    texts = tts.read([utterance.text], language, [utterance.key])
-    info = audio.info(utterance.path)
-    seconds = info.samples / info.sample_rate
+    texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice))
+    seconds = _seconds(utterance.path)
     spoken = watch("speak", seconds, lambda: next(tts.speak(texts, prompt, tts.sampling(**SAMPLING), language)))
     return Said(utterance, voice, prompt, spoken, seconds)
+
+
+def _ref_text(tts: TTS, voice: Utterance) -> str | None:
+    return voice.text if tts.needs_ref_text else None
 
 
 def _language(tts: TTS, utterance: Utterance) -> str | None:
@@ -145,7 +160,7 @@ def _alignment(tts: TTS, said: Said) -> tuple[Tensor, list[str]]:
     """(N, L) of the first level and its symbols, from the network that speaks it."""
     model = getattr(tts.lm, "ar", tts.lm)
     language = _language(tts, said.utterance)
-    ids = tts.read([said.utterance.text], language)
+    ids = tts.read([said.utterance.text], language, ref_text=_ref_text(tts, said.voice))
     codes = said.spoken.codes[None].to(tts.device)
     lengths = torch.tensor([codes.shape[2]], device=tts.device)
     owed = model.alignment(tts.condition(ids, said.prompt, language), codes, lengths)[0]

@@ -242,6 +242,7 @@ class VALLETask(Task):
             "size": data.codec.size,
             "sample_rate": data.codec.sample_rate,
             "hop": data.codec.hop,
+            "prompt": getattr(data.batches, "prompt", None),
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": int(self._tokens)},
         }
