@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.pipelines import tiny
+from tests.test_checkpoints import own_checkpoint
 from vocolab import TTS, audio
 from vocolab.checkpoints import load_lm
 from vocolab.errors import UsageError, VocolabError
@@ -351,6 +352,24 @@ def test_no_language_model(tmp_path):
         TTS.from_checkpoint(tmp_path / "x.ckpt")
     with pytest.raises(VocolabError, match="a folder, not a checkpoint: .*: a folder of DeepSpeed becomes a file by"):
         TTS.from_checkpoint(tmp_path)
+
+
+def test_a_codec_without_a_vocoder(tmp_path):
+    """Refused before anything is sampled; `codec` names the vocoder, as a run or an export holds it."""
+    codec, whole = tiny.codec(), tiny.codec().receive(tiny.vocoder())
+    codec.vocoder = None
+    mute = tiny.write(tmp_path / "mute.ckpt", tiny.language_model(), codec)
+    with pytest.raises(VocolabError, match="no vocoder: KMeansCodec: train a vocoder .* to speak by --codec"):
+        TTS.from_checkpoint(mute)
+    given = own_checkpoint(tmp_path / "vocoder.ckpt", tiny.vocoder())
+    loud = TTS.from_checkpoint(tiny.write(tmp_path / "loud.ckpt", tiny.language_model(), whole))
+    wavs = [tts("hello", ref=VOICE, **SHORT) for tts in (TTS.from_checkpoint(mute, codec=given), loud)]
+    assert torch.equal(*wavs)
+    other = own_checkpoint(tmp_path / "other.ckpt", tiny.vocoder(40))
+    with pytest.raises(VocolabError, match="vocoder with in_channels 40, the codec's mels have 80"):
+        TTS.from_checkpoint(mute, codec=other)
+    with pytest.raises(VocolabError, match="holds a model of kind 'lm', no vocoder"):
+        TTS.from_checkpoint(mute, codec=mute)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,11 @@ def codec() -> KMeansCodec:
     return found.receive(Vocos(80, dim=16, blocks=1, hidden=16)).eval()
 
 
+def vocoder(n_mels: int = 80) -> Vocos:
+    torch.manual_seed(2)
+    return Vocos(n_mels, dim=16, blocks=1, hidden=16).eval()
+
+
 def language_model(levels: int = 3, size: int = 16, languages: int = 0) -> Split:
     torch.manual_seed(1)
     common = {"levels": levels, "size": size, "symbols": 64, "languages": languages}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vocolab.checkpoints.content import CARD, State, check_format, fill, read_checkpoint, section
+from vocolab.checkpoints.vocoder import load_vocoder
 from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import LanguageModel
@@ -25,8 +26,9 @@ class LMCheckpoint:
 def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
     """The language model in a checkpoint or export of this project, in eval mode, with its codec ready.
 
-    `codec`: where to read the codec's weights, instead of where the checkpoint says. Raises `VocolabError` where `path`
-    holds no language model, the codec's weights are missing, or they are not those it was trained with.
+    `codec`: where to read the codec's weights, instead of where the checkpoint says; or the vocoder of a codec that was
+    trained without. Raises `VocolabError` where `path` holds no language model, the codec's weights are missing, or
+    they are not those it was trained with.
     """
     content = read_checkpoint(path)
     if CARD not in content or content[CARD].get("kind") != "lm":
@@ -43,13 +45,17 @@ def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
 def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | None) -> Codec:
     """The codec that the card describes, with the weights that the checkpoint holds, or else those it names."""
     described = meta["codec"]  # a vocoder that the codec received is described inside
-    if given is not None:
-        if "checkpoint" not in described["init_args"]:
-            raise UsageError("the checkpoint holds its codec", "--codec", "leave it out")
-        described = {**described, "init_args": {**described["init_args"], "checkpoint": str(given)}}
+    arguments = described["init_args"]
+    lacks_vocoder = "vocoder" in arguments and not isinstance(arguments["vocoder"], dict)
+    if given is not None and "checkpoint" in arguments:
+        described = {**described, "init_args": {**arguments, "checkpoint": str(given)}}
+    elif given is not None and not lacks_vocoder:
+        raise UsageError("the checkpoint holds its codec", "--codec", "leave it out")
     codec = build(described, Codec)
     if state:
         fill(codec, state, path)
+    if given is not None and lacks_vocoder:
+        codec.receive(load_vocoder(given).vocoder)
     try:
         codec.load()
     except VocolabError as error:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ref", metavar="PATH", nargs="+", type=Path, default=[], help="speech of the voice: files or folders")
     add("--ref-text", metavar="TEXT", help="what the references say; needed by models trained with prompt: prefix")
     add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an exported .safetensors")
-    add("--codec", metavar="PATH", type=Path, help="the codec's weights, where the checkpoint does not find them")
+    add("--codec", metavar="PATH", type=Path, help="the codec's weights, or the vocoder it lacks, where CKPT has none")
     add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
     add("--language", metavar="L", help="of the text (default: the model's, where it has but one)")
     add(

@@ -46,6 +46,10 @@ class Codec(nn.Module, ABC):
     def decode(self, codes: Tensor) -> Tensor:
         """Waveform (B, L·hop) in [-1, 1] of codes (B, k, L), k <= levels: the first k levels alone are decoded too."""
 
+    def check_can_decode(self) -> None:
+        """Raise `VocolabError` where `decode` lacks a part, whatever the codes: nothing need be sampled for it."""
+        return
+
     @abstractmethod
     def frames(self, samples: int) -> int:
         """Number of frames of `samples` unpadded samples."""

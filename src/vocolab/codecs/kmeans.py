@@ -124,10 +124,16 @@ class KMeansCodec(Codec):
         frames = sum(self.codewords[level][codes[:, level]] for level in range(codes.shape[1]))  # (B, L, hops·n_mels)
         return frames.unflatten(2, (self.hops, self.n_mels)).flatten(1, 2)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def check_can_decode(self) -> None:
         if not isinstance(self.vocoder, nn.Module):
-            remedy = "train a mel vocoder and name its checkpoint in --data.codec.vocoder, or hand one to receive()"
+            remedy = (
+                "train a vocoder of its mels and name the checkpoint, in training by --data.codec.vocoder, "
+                "to speak by --codec; or hand one to receive()"
+            )
             raise VocolabError("the codec has no vocoder", "KMeansCodec", remedy)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        self.check_can_decode()
         return self.vocoder(self.mel(codes))
 
     def fingerprint(self) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class TTS(nn.Module):
         if (lm.levels, lm.size) != (codec.levels, codec.size):
             what = f"codes of {codec.levels} levels of {codec.size}, the model speaks {lm.levels} of {lm.size}"
             raise VocolabError(what, type(codec).__name__, "give the codec the model was trained with")
+        codec.check_can_decode()
         self.lm, self.codec, self.text, self.symbols = lm.eval(), codec.eval(), text, symbols
         self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
 
@@ -88,8 +89,9 @@ class TTS(nn.Module):
         """Load a checkpoint or a safetensors export of this project.
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
-        where the checkpoint neither holds nor finds them. Raises `VocolabError` where the file holds no language model
-        or the codec is not that of its training.
+        where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks. Raises
+        `VocolabError` where the file holds no language model, the codec is not that of its training, or it cannot
+        decode.
         """
         from vocolab.checkpoints import load_lm
         from vocolab.parts import build
