@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 from vocolab import audio
 from vocolab.data.corpora import Utterance
+from vocolab.data.corpora.listing import KEY
 from vocolab.data.spec import Preparation
 from vocolab.data.work import Work, write_json
 from vocolab.errors import VocolabError
@@ -120,7 +120,7 @@ def too_short(seconds: float) -> str:
 def _check_keys(split: str, utterances: list[Utterance]) -> None:
     seen: set[str] = set()
     for u in utterances:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,90}", u.key):  # a ustar name has 100 bytes
+        if not KEY.fullmatch(u.key):
             raise VocolabError(f"key {u.key!r} of {split}", u.path, "keys are up to 90 letters, digits, - and _")
         if u.key in seen:
             raise VocolabError(f"key {u.key!r} twice in {split}", u.path, "give each utterance of a split its own key")

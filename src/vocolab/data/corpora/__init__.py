@@ -5,5 +5,6 @@ from vocolab.data.corpora.builtin import BuiltinSpeech
 from vocolab.data.corpora.folder import Folder
 from vocolab.data.corpora.librispeech import LibriSpeech
 from vocolab.data.corpora.libritts import LibriTTS
+from vocolab.data.corpora.manifest import Manifest
 
-__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "LibriTTS", "Utterance"]
+__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "LibriTTS", "Manifest", "Utterance"]

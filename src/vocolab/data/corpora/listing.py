@@ -15,6 +15,8 @@ from vocolab.audio.io import EXTENSIONS
 from vocolab.data.corpora.base import Utterance
 from vocolab.errors import UsageError
 
+KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance: a name in a ustar archive has 100 bytes
+
 
 def audio_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:
     """Paths of the audio files under `root`, relative to it, with forward slashes, sorted; without hidden ones."""
