@@ -130,6 +130,7 @@ def test_all_sampling_flags(speak):
 
 def test_help_states_the_defaults_of_sampling():
     assert set(synthesize.SAMPLING) == {field.name for field in dataclasses.fields(Sampling)}
+    assert "; 0 and 1: none" in synthesize.SAMPLING["beam_width"][1]
     for name, (kind, text) in synthesize.SAMPLING.items():
         default = getattr(Sampling(), name)
         stated = re.search(

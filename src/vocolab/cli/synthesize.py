@@ -31,7 +31,7 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "repetition_penalty": (float, "above 1: make codes that were said less likely (default: 1)"),
     "repetition_penalty_decay": (float, "above 0: the less the longer ago (default: 0)"),
     "length_penalty": (float, "above 0 lengthens, below 0 shortens (default: 0)"),
-    "beam_width": (int, "beam search over so many sequences instead of sampling (default: 0, none)"),
+    "beam_width": (int, "beam search over so many sequences instead of sampling; 0 and 1: none (default: 0)"),
     "mirostat_tau": (float, "keep the surprise at so many bits (Mirostat; default: 0, off)"),
     "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
     "repetition_window": (int, "sample again what fills the last N codes (VALL-E 2; default: 0, off)"),
