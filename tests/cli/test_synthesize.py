@@ -205,6 +205,20 @@ def test_overwrite(speak):
     assert soundfile.info("o.wav").frames > 0
 
 
+@pytest.mark.parametrize(
+    "ref, output", [("voice/0001.wav", "voice/0001.wav"), ("voice", "voice"), ("link.wav", "voice")]
+)
+def test_a_reference_is_never_replaced(speak, monkeypatch, ref, output):
+    Path("voice").mkdir()
+    audio.write("voice/0001.wav", audio.read(REFERENCE, 16000)[0], 16000)
+    Path("link.wav").symlink_to("voice/0001.wav")
+    before = Path("voice/0001.wav").read_bytes()
+    monkeypatch.setattr("vocolab.pipelines.TTS.from_checkpoint", lambda *_, **__: pytest.fail("worked"))
+    status, _, err = speak("hello", "--ref", ref, "-o", output, "--overwrite")
+    assert (status, err) == (1, "vocolab: error: the output is a reference: voice/0001.wav: choose another -o\n")
+    assert Path("voice/0001.wav").read_bytes() == before
+
+
 def test_one_that_fails_does_not_stop_the_others(speak, monkeypatch):
     write = audio.write
 

@@ -75,15 +75,18 @@ def _flag(name: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    jobs = plan(_texts(args), args.output, args.overwrite)
+    texts = _texts(args)
 
     from vocolab import audio
+
+    references = audio.find(args.ref)
+    jobs = plan(texts, args.output, args.overwrite, references)
+
     from vocolab.cli.devices import usable_device
     from vocolab.pipelines import TTS
 
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     sampling = TTS.sampling(**given)
-    references = audio.find(args.ref)
     tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
     ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs], args.ref_text)
     _say_unknown(tts)
@@ -133,8 +136,10 @@ def _texts(args: argparse.Namespace) -> list[tuple[int, str, str]]:
     return found
 
 
-def plan(texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool) -> list[tuple[str, str, Path]]:
-    """(name, text, file to write) of each text. Raises `VocolabError` where a file exists."""
+def plan(
+    texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool, references: Sequence[Path] = ()
+) -> list[tuple[str, str, Path]]:
+    """(name, text, file to write) of each text. Raises `VocolabError` where a file exists, or is a reference."""
     single = output.suffix.lower() == ".wav" and not output.is_dir()
     if single and len(texts) > 1:
         raise UsageError(f"{len(texts)} texts do not fit in one", output, "give a folder with -o")
@@ -143,6 +148,8 @@ def plan(texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool) -
     width = max(4, len(str(texts[-1][0])))
     jobs = [(name, text, output if single else output / f"{n:0{width}d}.wav") for n, name, text in texts]
     for _, _, target in jobs:
+        if target.exists() and any(target.samefile(reference) for reference in references):
+            raise VocolabError("the output is a reference", target, "choose another -o")
         if target.exists() and not overwrite:
             raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
     return jobs
