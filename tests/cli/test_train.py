@@ -133,6 +133,13 @@ def test_a_checkpoint_of_other_sizes(recipe, capsys):
     assert line.endswith(f": {LAST}: use the recipe it was trained with, as -c RUN/config.yaml")
 
 
+def test_evaluation_of_a_folder_that_deepspeed_wrote(recipe, capsys):
+    Path("runs/tiny/checkpoints/last.ckpt").mkdir(parents=True)
+    assert main(["validate", "-c", "tiny.yaml"]) == 1
+    line = last_line(capsys)
+    assert line.startswith(f"vocolab: error: a folder, not a checkpoint: {LAST}: ") and "vocolab export" in line
+
+
 @pytest.mark.parametrize("flag", ["--trainer.gradient_clip_val=1", "--trainer.accumulate_grad_batches=2"])
 def test_what_manual_optimisation_ignores_is_refused(flag, recipe, capsys):
     assert fit(flag) == 2

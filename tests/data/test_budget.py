@@ -228,7 +228,7 @@ def test_evaluation_covers_each_utterance_and_is_the_same_each_time(n: int, toke
     corpus = index(np.random.default_rng(n).integers(2, 200, n))
     budget = TokenBudget(tokens, kind, prompt_seconds=[1.0, 3.0])
     plan, again = budget.cover(corpus, ranks), budget.cover(corpus, ranks)
-    assert len(plan) % ranks == 0 and len(plan) > 0 and all(items.audio for items in batches(plan))
+    assert len(plan) % ranks == 0 and len(plan) > 0
     assert set(rows(plan)) == set(range(n))
     if n >= 2 * len(plan):
         assert len(rows(plan)) == n

@@ -127,6 +127,9 @@ def test_truncated_and_missing_shards_are_one_line(tmp_path: Path):
     for act in (lambda: ShardReader(tmp_path, "train"), lambda: reader.batch(items((7, 0, 5)))):
         with pytest.raises(VocolabError, match=line):
             act()
+    shard.write_bytes(whole.replace(b'{"', b"\0\0"))
+    with pytest.raises(VocolabError, match="damaged shard .no description.*shard-000001.tar"):
+        ShardReader(tmp_path, "train").description(7)
     shard.unlink()
     with pytest.raises(VocolabError, match="shard is missing.*shard-000001.tar"):
         ShardReader(tmp_path, "train")

@@ -128,6 +128,9 @@ def test_fine_tuning_through_the_command_line(recipe, capsys):
         (["--data.codec", "null", "--data.encoder", "Mel"], "needs codes: data.codec"),
         (["--data.text", "null"], "needs texts: data.text"),
         (["--data.batches.tokens", "20"], "the budget of a batch is 20: raise --data.batches.tokens"),
+        (["--data.batches.min_seconds", "100"], "gives 0 samples for a batch, fewer than 1"),
+        (["--data.batches.max_seconds", "0.2"], "loosen --data.batches.min_seconds and --data.batches.max_seconds"),
+        (["--data.codec.vocoder", "lost.ckpt"], "no such vocoder: lost.ckpt: train it first"),
     ],
 )
 def test_what_a_language_model_needs_of_the_data(recipe, flags, words, capsys):

@@ -52,13 +52,14 @@ def fit(recipe: Recipe) -> None:
     _check_manual(model, trainer)
     if checkpoint is None and getattr(model, "initialize_from", None):
         read_checkpoint(model.initialize_from)
+    data.check()
     data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
     _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
 
 
 def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
     """The metrics of a checkpoint, by default the run's best; `predict` writes RUN/predictions/KEY.wav instead."""
-    checkpoint = _checkpoint(recipe) or _newest(recipe.run_folder)
+    checkpoint = _checkpoint(recipe) or _newest(recipe)
     recipe.config.trainer.logger = False  # the run's own figures stay as training left them
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     data.prepare()
@@ -79,23 +80,29 @@ def _checkpoint(recipe: Recipe) -> Path | None:
         return None
     named = given in ("last", "best")
     path = recipe.run_folder / "checkpoints" / f"{given}.ckpt" if named else Path(given)
-    if path.is_dir() and "deepspeed" in str(recipe.config.trainer.strategy).lower():
-        return path  # its own kind of checkpoint; any other strategy is told to export it
     if not path.exists():
         remedy = (
             f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
         )
         raise VocolabError("no checkpoint to start from", path, remedy)
+    return _usable(path, recipe)
+
+
+def _newest(recipe: Recipe) -> Path:
+    folder = recipe.run_folder / "checkpoints"
+    for name in ("best", "last"):
+        if (path := folder / f"{name}.ckpt").exists():
+            return _usable(path, recipe)
+    raise VocolabError("no checkpoint", folder, "train first, or name one with --ckpt_path")
+
+
+def _usable(path: Path, recipe: Recipe) -> Path:
+    """`path`, which exists. Raises `VocolabError` where the trainer could not go on from it."""
+    if path.is_dir() and "deepspeed" in str(recipe.config.trainer.strategy).lower():
+        return path  # its own kind of checkpoint; any other strategy is told to export it
     if "pytorch-lightning_version" not in read_checkpoint(path):
         raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
     return path
-
-
-def _newest(run: Path) -> Path:
-    for name in ("best", "last"):
-        if (path := run / "checkpoints" / f"{name}.ckpt").exists():
-            return path
-    raise VocolabError("no checkpoint", run / "checkpoints", "train first, or name one with --ckpt_path")
 
 
 def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:

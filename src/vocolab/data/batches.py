@@ -167,9 +167,7 @@ class TokenBudget(Batches):
         return TokenPlan(index, self.tokens, prompts, (shortest, longest), limits, self.spread, seed, epoch, ranks)
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:
-        plan = self.plan(index, 0, 0, ranks)
-        plan.audio = True  # to compare with; training needs none
-        return plan
+        return self.plan(index, 0, 0, ranks)
 
     def longest(self, index: Index) -> Items:
         return self.plan(index, 0, 0).longest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -93,12 +92,12 @@ class Prompts:
         lengths = self.frames[sources].astype(np.int64)
         if self.kind == "prefix":
             frames = np.minimum(length, lengths // 2)  # the longer part is to be spoken
-            return Items(rows, frames, lengths - frames, True, Items(rows, np.zeros_like(frames), frames))
+            prompts = Items(rows, np.zeros_like(frames), frames)
+            return Items(rows, frames, lengths - frames, True, prompts, audio=False)
         frames = np.minimum(length, lengths)
         starts = draw(rows, lengths - frames + 1, key)
-        return Items(
-            rows, np.zeros_like(rows), self.frames[rows].astype(np.int64), True, Items(sources, starts, frames)
-        )
+        prompts = Items(sources, starts, frames)
+        return Items(rows, np.zeros_like(rows), self.frames[rows].astype(np.int64), True, prompts, audio=False)
 
 
 class TokenPlan(Plan):
@@ -109,8 +108,6 @@ class TokenPlan(Plan):
     batches do not depend on the epoch, so that all epochs have the same number of batches. It is a multiple of `ranks`:
     some batches are halved for that, and where there are too few utterances some are repeated.
     """
-
-    audio: bool = False  # whether batches carry it
 
     def __init__(
         self,
@@ -188,7 +185,7 @@ class TokenPlan(Plan):
         return self._items(rows, self.prompts.longest(rows), self.length[1])
 
     def _items(self, rows: np.ndarray, sources: np.ndarray, length: int) -> Items:
-        return dataclasses.replace(self.prompts.cut(rows, sources, length, mix(self.key, 5)), audio=self.audio)
+        return self.prompts.cut(rows, sources, length, mix(self.key, 5))
 
 
 def _divide(cuts: np.ndarray, ranks: int) -> np.ndarray:

@@ -11,11 +11,12 @@ import numpy as np
 
 from vocolab.data import encode, fit, pack, prematch, scan
 from vocolab.data.index import Index
-from vocolab.data.manifest import sha256, versions, write_manifest
+from vocolab.data.manifest import versions, write_manifest
 from vocolab.data.spec import FORMAT, Preparation, spec_hash
 from vocolab.data.work import Work
 from vocolab.files import atomic
 from vocolab.text import SymbolMap
+from vocolab.weights import sha256
 
 
 def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -13,6 +12,7 @@ from vocolab.data.spec import FORMAT, check_spec
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 from vocolab.text import SymbolMap
+from vocolab.weights import sha256
 
 NAME = "manifest.json"
 REMEDY = "remove the folder and run vocolab prepare, or copy it again"  # for shards that are not whole
@@ -70,11 +70,6 @@ def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, 
         if sha256(path) != state["sha256"]:
             raise VocolabError("the codec is not the one that made these codes", path, REMEDY)
     return manifest
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -85,11 +85,6 @@ class SpeechDataModule(LightningDataModule):
         self.size = 0 if codec is None else codec.size  # codes a codebook
         self._checked: Path | None = None
 
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
-
     def ready_codec(self) -> Codec:
         """The codec, made able to encode and decode: with the codebooks that were fitted for the shards, and with the
         vocoder that its `vocoder` names; where it names none, it can only encode. `codec` is it from now on.
@@ -102,11 +97,23 @@ class SpeechDataModule(LightningDataModule):
             codec = copy.deepcopy(self.codec)
             if not codec.fitted:
                 load_state(codec, self._root() / STATE)
-            vocoder = getattr(codec, "vocoder", None)
-            if isinstance(vocoder, (str, Path)):
+            if (vocoder := self._named_vocoder()) is not None:
                 codec.receive(load_vocoder(vocoder).vocoder)
             self.codec = codec
         return self.codec
+
+    def check(self) -> None:
+        """Raises `VocolabError` where the codec names a vocoder that is not there: preparing does without, and may take
+        hours before training asks for it.
+        """
+        vocoder = self._named_vocoder()
+        if vocoder is not None and not vocoder.exists():
+            remedy = "train it first, as by recipes/quickstart-tts-vocoder.yaml, or correct --data.codec.vocoder"
+            raise VocolabError("no such vocoder", vocoder, remedy)
+
+    def _named_vocoder(self) -> Path | None:
+        vocoder = getattr(self.codec, "vocoder", None)
+        return Path(vocoder) if isinstance(vocoder, (str, Path)) else None
 
     def symbol_map(self) -> SymbolMap:
         """The ids of the symbols and languages in the shards. Raises `VocolabError` where they hold none."""
@@ -114,7 +121,9 @@ class SpeechDataModule(LightningDataModule):
 
     def longest_batch(self) -> SpeechBatch:
         """A training batch that takes as much memory as any, on the CPU, in the types to compute with."""
-        return PlannedBatches(self._root(), "train", self.batches, self.seed).longest().unpacked()
+        dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
+        self._require_batches(dataset)
+        return dataset.longest().unpacked()
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers in the shards."""
@@ -151,20 +160,23 @@ class SpeechDataModule(LightningDataModule):
             remedy = "train on a corpus of few utterances instead"
             raise UsageError("batches are planned, not repeated", "trainer.overfit_batches", remedy)
         dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
-        plan = dataset.plan(0)
+        self._require_batches(dataset)
+        self._report("train", self.batches, dataset.plan(0), len(dataset.reader.index))
+        self._report_unknown()
+        # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
+        # handed out, it is right even if a run dies within an update.
+        position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return TrainLoader(dataset, self.workers, self._pin_memory(), position)
+
+    def _require_batches(self, dataset: PlannedBatches) -> None:
         if not dataset.length():
+            plan = dataset.plan(0)
             needed = f"{plan.size} on each of {dataset.ranks} ranks" if dataset.ranks > 1 else str(plan.size)
             raise VocolabError(
                 f"the train split gives {plan.count} samples for a batch, fewer than {needed}",
                 self._root(),
                 self.batches.remedy,
             )
-        self._report("train", self.batches, plan, len(dataset.reader.index))
-        self._report_unknown()
-        # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
-        # handed out, it is right even if a run dies within an update.
-        position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        return TrainLoader(dataset, self.workers, self._pin_memory(), position)
 
     def val_dataloader(self) -> EvaluationLoader | list:
         fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
@@ -186,9 +198,19 @@ class SpeechDataModule(LightningDataModule):
             if dataset.length():
                 self._report(split, self.val_batches, dataset.plan(0), len(dataset.reader.index))
                 return EvaluationLoader(dataset, self.workers, self._pin_memory())
+            if count := len(dataset.reader.index):
+                what = f"{count} {split} utterances, all of them {self.val_batches.left_out}"
+                if required:
+                    raise VocolabError(what, root, self.val_batches.remedy)
+                self._warn(f"{root}: {what}, so no validation")
+                return self._no_loader()
             if required:
                 raise VocolabError(f"the {split} split is empty", root, "choose a corpus that has one")
         self._warn(f"{root}: no {split} split, so no validation")
+        return self._no_loader()
+
+    @staticmethod
+    def _no_loader() -> list:
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's words for it
         return []
 

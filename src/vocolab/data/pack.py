@@ -18,11 +18,11 @@ import torch
 
 from vocolab.data import encode, prematch
 from vocolab.data.index import ROW
-from vocolab.data.manifest import sha256
 from vocolab.data.scan import Item, Scan
 from vocolab.data.spec import Preparation
 from vocolab.data.work import Work, write_json
 from vocolab.matching import average
+from vocolab.weights import sha256
 
 STAGE = "packed"
 SYMBOL_BYTES = 8  # of a symbol in KEY.json, nearly

@@ -60,7 +60,7 @@ class ShardReader:
         announce(maps, feats_at, 2 * channels * items.frames)
         for stretch in [items, items.prompts] if index.levels else []:
             self._announce_codes(stretch)
-        texts = self._texts(rows, maps) if items.whole and rows["symbols"].any() else {}
+        texts = self._texts(rows) if items.whole and rows["symbols"].any() else {}
         prompts = {}
         if items.prompts is not None and index.levels:
             prompts = {"prompts": self._codes(items.prompts)}
@@ -108,12 +108,9 @@ class ShardReader:
             what = f"code {wrong[0]} of {self._key(row)!r}, and the codec has 0 to {size - 1}"
             raise VocolabError(what, self.root / self.index.shards[row["shard"]], REMEDY)
 
-    def _texts(self, rows: np.ndarray, maps: list[mmap.mmap]) -> dict[str, torch.Tensor]:
+    def _texts(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """`text`, `text_lengths` and `language` of a batch."""
-        abouts = [
-            json.loads(mapped[at : at + size])
-            for mapped, at, size in zip(maps, rows["json_at"].tolist(), rows["json_size"].tolist(), strict=True)
-        ]
+        abouts = [self._about(row) for row in rows]
         ids = [self.symbol_map.ids(about["phonemes"]) for about in abouts]
         lengths = torch.tensor([len(row) for row in ids])
         text = torch.zeros(len(ids), int(lengths.max()), dtype=torch.int64)
@@ -130,9 +127,16 @@ class ShardReader:
 
     def description(self, row: int) -> dict[str, Any]:
         """The KEY.json of a row of the index."""
-        at = self.index.rows[row]
-        start, size = int(at["json_at"]), int(at["json_size"])
-        return json.loads(self._map(int(at["shard"]))[start : start + size])
+        return self._about(self.index.rows[row])
+
+    def _about(self, row: np.void) -> dict[str, Any]:
+        start, size, shard = int(row["json_at"]), int(row["json_size"]), int(row["shard"])
+        try:
+            return json.loads(self._map(shard)[start : start + size])
+        except ValueError as error:
+            raise VocolabError(
+                "damaged shard (no description)", self.root / self.index.shards[shard], REMEDY
+            ) from error
 
     def _key(self, row: np.void) -> str:
         start = int(row["json_at"]) - _HEADER
