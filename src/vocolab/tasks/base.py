@@ -65,15 +65,16 @@ def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:
 
 
 def located(description: Any) -> Any:
-    """A part's description whose `checkpoint`, its own or that of a part within, is found from any working directory;
-    hub names stay as they are.
+    """A part's description whose weights (`checkpoint`, `decoder`), its own or those of a part within, are found from
+    any working directory; hub names stay as they are.
     """
     if isinstance(description, list):
         return [located(item) for item in description]
     if not isinstance(description, dict):
         return description
     found = {key: located(value) for key, value in description.items()}
-    checkpoint = found.get("checkpoint")
-    if isinstance(checkpoint, str) and Path(checkpoint).expanduser().exists():
-        found["checkpoint"] = str(Path(checkpoint).expanduser().resolve())
+    for key in ("checkpoint", "decoder"):
+        path = found.get(key)
+        if isinstance(path, str) and Path(path).expanduser().exists():
+            found[key] = str(Path(path).expanduser().resolve())
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, tensor
 
 from vocolab.errors import UsageError
-from vocolab.lm.base import LanguageModel
+from vocolab.lm import LanguageModel, Split
 from vocolab.text.symbols import SymbolMap
 
 
@@ -22,8 +22,9 @@ class Translation:
         languages = len(self.map.languages) if lm.languages else 0
         for count, rows, name in ((len(self.map), lm.symbols, "symbols"), (languages, lm.languages, "languages")):
             if count > rows:
-                where = f"model.init_args.lm.init_args.{name}"
-                raise UsageError(f"{count} {name}, rows for {rows}", where, f"set it to {count} or more")
+                where = [f"--model.lm.{part}{name}" for part in (("ar.", "nar.") if isinstance(lm, Split) else ("",))]
+                remedy = f"set {'it' if len(where) == 1 else 'both'} to {count} or more"
+                raise UsageError(f"{count} {name}, rows for {rows}", " and ".join(where), remedy)
         return self
 
     def symbols(self, ids: Tensor) -> Tensor:

@@ -88,15 +88,22 @@ class VALLETask(Task):
     def _begin_from(self, path: Path, data: SymbolMap) -> None:
         """Take over the weights of a checkpoint and the meaning of its symbols; new symbols get unused rows."""
         content = read_checkpoint(path)
-        card = content.get("vocolab", {})
-        if card.get("kind") != "lm":
-            raise VocolabError("holds no language model", path, "give a checkpoint of the same kind")
-        ours = self._described_codec()
-        theirs = {key: value for key, value in card["codec"].items() if key != "init_args"}
-        if theirs != {key: value for key, value in ours.items() if key != "init_args"}:
-            raise VocolabError("its codes are those of another codec", path, "prepare the speech with that codec")
+        card = self._checked(content, path)
         fill(self.lm, section(content["state_dict"], "lm."), path)
         self.words = Translation(SymbolMap(card["symbols"], card["languages"]), data).check(self.lm)
+
+    def _checked(self, checkpoint: dict[str, Any], where: object) -> dict[str, Any]:
+        """The card of a checkpoint. Raises `VocolabError` where it is not of a language model of the data's codes."""
+        card = checkpoint.get("vocolab", {})
+        if card.get("kind") != "lm":
+            raise VocolabError("holds no language model", where, "give a checkpoint of the same kind")
+        ours, theirs = (_identity(codec) for codec in (self._described_codec(), card["codec"]))
+        if theirs != ours:
+            remedy = "give the shards of its training with --data.shards"
+            if not _learns(self.trainer.datamodule.codec):
+                remedy = "prepare the speech with that codec"
+            raise VocolabError("its codes are those of another codec", where, remedy)
+        return card
 
     def condition(self, batch: SpeechBatch) -> Condition:
         """What is said and by whom, in the ids of the model."""
@@ -188,7 +195,8 @@ class VALLETask(Task):
         response = self.lm.generate(self.condition(batch), Sampling(), seeds=seeds)
         codec = self.speaker()
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
-        return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
+        with torch.autocast(self.device.type, enabled=False):  # of the model: waveforms need the whole precision
+            return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
 
     def speaker(self) -> Codec:
         """The codec, ready to decode on this device. Raises `VocolabError` where it lacks weights."""
@@ -252,7 +260,7 @@ class VALLETask(Task):
         return located(describe(codec)) | codec.fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        card = checkpoint["vocolab"]
+        card = self._checked(checkpoint, self.trainer.ckpt_path)
         self._tokens = torch.tensor(float(card["statistics"]["tokens"]), dtype=torch.float64)
         known = SymbolMap(card["symbols"], card["languages"])
         self.words = Translation(known, self.trainer.datamodule.symbol_map()).check(self.lm)
@@ -265,6 +273,11 @@ def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
             yield from ((part, level) for level in range(isinstance(part, NAR), part.levels))
         else:
             yield part, None
+
+
+def _identity(codec: dict[str, Any]) -> dict[str, Any]:
+    """What decides the meaning of a described codec's codes: its class and its weights, wherever they lay."""
+    return {key: value for key, value in codec.items() if key != "init_args"}
 
 
 def _learns(codec: Codec) -> bool:
