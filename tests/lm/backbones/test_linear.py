@@ -114,7 +114,7 @@ def test_nothing_kept_is_saved(kind):
 def test_it_is_made_once(kind, monkeypatch):
     module, made = kind(8, 6).eval(), []
     prepare = module._prepare
-    monkeypatch.setattr(module, "_prepare", lambda: made.append(1) or prepare())
+    monkeypatch.setattr(module, "_prepare", lambda rows: made.append(rows) or prepare(rows))
     with torch.inference_mode():
         for _ in range(3):
             module(torch.randn(8, 1, 8))
@@ -137,6 +137,15 @@ def test_packed_weights_multiply_as_plain_ones(rows, bias, dtype):
     with torch.no_grad():
         torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias))
     assert (module._kept is None) == (rows not in PACKED_ROWS or dtype != torch.float32)
+
+
+def test_packed_weights_follow_the_batch_as_it_shrinks():
+    torch.manual_seed(0)
+    module = PackedLinear(24, 40).eval()
+    with torch.inference_mode():
+        for rows in (8, 7, 5, 8, 4, 1, 24):
+            x = torch.randn(rows, 1, 24)
+            torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias), atol=1e-5, rtol=1e-5)
 
 
 def test_autocast_stays_autocast():

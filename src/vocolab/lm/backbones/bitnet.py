@@ -80,7 +80,7 @@ class BitLinear(PreparedLinear):
         return product if self.bias is None else product + self.bias
 
     @torch.no_grad()
-    def _prepare(self) -> tuple[Tensor, float]:
+    def _prepare(self, rows: int) -> tuple[Tensor, float]:
         """int8 (in, out) or float (out, in), and its scale."""
         values, scale = ternary(self.weight.float())
         # Elsewhere int8 products are plain loops.
