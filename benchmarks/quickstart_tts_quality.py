@@ -17,10 +17,10 @@ from quickstart_quality import VOICES, voice_prints
 from vocolab import TTS
 from vocolab.data.corpora import Utterance
 from vocolab.recipe import load_recipe
+from vocolab.report.speech import SAMPLING
 
 # What make quickstart-tts must reach: the rate of errors from above, the others from below.
 LIMITS = {"cer": 0.25, "nearest_voice": 8, "ended": 18}
-SAMPLING = {"ar_temp": 0.5, "top_p": 0.9, "nar_temp": 0.2}
 
 
 def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dict) -> dict[str, float]:

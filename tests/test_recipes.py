@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -303,6 +304,32 @@ def test_each_wish_is_one_line(tmp_path):
     assert "AdamW" in config.model.init_args.optimizer.class_path
     cosine = load_recipe(recipe, {"model.schedule.warmup": 100}).config.model.init_args.schedule
     assert cosine.class_path == "vocolab.tasks.WarmupCosine" and cosine.init_args.warmup == 100
+
+
+@pytest.mark.parametrize("name", ["quickstart-tts", "quickstart-tts-vocoder"])
+def test_the_pairs_that_judge_the_small_model_are_in_no_training(name):
+    """Voice 3001 + i says sentences 2i and 2i + 1 only when judged; its codec and vocoder never heard them either."""
+    splits = load_recipe(ROOT / "recipes" / f"{name}.yaml").data.corpus.splits()
+    judged = {f"{3001 + n // 2}-10-{n:04d}" for n in range(20)}
+    assert judged == {u.key for u in splits["val"] if u.speaker.startswith("30")}
+    train = {u.key for u in splits["train"] if u.speaker.startswith("30")}
+    assert len(train) == 180 and not train & judged
+
+
+def test_the_lines_of_the_page_parse(monkeypatch):
+    """As a shell would hand them over: `docs/valle.md`, "One line each"."""
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "valle.md").read_text().split("## One line each")[1].split("\n## ")[0]
+    lines = [
+        line for cell in re.findall(r"^\| .* \| (.*) \|$", page, re.M) for line in re.findall(r"`(--[^`]+)`", cell)
+    ]
+    assert len(lines) >= 6
+    for line in lines:
+        if "bitsandbytes" in line and importlib.util.find_spec("bitsandbytes") is None:
+            continue
+        config = Recipe(["-c", "recipes/valle_retnet.yaml", *shlex.split(line)], "vocolab fit").config
+        if line.startswith("--model.lm AR"):
+            assert config.model.init_args.lm.class_path == "vocolab.lm.AR"
 
 
 @pytest.mark.parametrize("name", ["retnet", "mixtral"])
