@@ -75,6 +75,19 @@ def test_no_run(tmp_path, capsys):
     assert "no run in the folder" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_an_export_is_reported_on_like_the_run(lm_run, finished_run):
+    for run, updates in (lm_run, 2), (finished_run, None):
+        assert main(["export", str(run / "checkpoints" / "last.ckpt"), "-o", str(run / "model.safetensors")]) == 0
+        assert main(["report", str(run), "--limit", "1", "--checkpoint", str(run / "model.safetensors")]) == 0
+        report = json.loads((run / "report.json").read_text())
+        assert (report["updates"], report["train_seconds"]) == (updates, None)
+
+
+def test_a_folder_of_deepspeed_is_to_be_exported_first(lm_run, tmp_path, capsys):
+    assert main(["report", str(lm_run), "--checkpoint", str(tmp_path)]) == 1
+    assert "a folder of DeepSpeed becomes a file by vocolab export" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_model_that_goes_on_is_told_what_the_voice_says(lm_run, monkeypatch):
     given = []
     monkeypatch.setattr(TTS, "_check_ref_text", lambda self, text: given.append(text))

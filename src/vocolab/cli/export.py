@@ -1,6 +1,7 @@
 """Write a model as one file for elsewhere.
 
-safetensors: weights, and in the metadata all that inference needs to know; every command takes it as a checkpoint.
+safetensors: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint, but for a
+run's --ckpt_path.
 hifigan: the official layout of a HiFi-GAN generator. A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
 

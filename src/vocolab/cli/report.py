@@ -10,7 +10,9 @@ from vocolab.errors import UsageError, VocolabError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("--checkpoint", metavar="CKPT", type=Path, help="default: RUN/checkpoints/last.ckpt")
+    parser.add_argument(
+        "--checkpoint", metavar="CKPT", type=Path, help="or an export (default: RUN/checkpoints/last.ckpt)"
+    )
     parser.add_argument(
         "--source", metavar="KEY", help="held-out utterance to convert, or whose text to say (default: the first)"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vocolab import audio
+from vocolab.checkpoints import read_checkpoint
 from vocolab.files import atomic
 from vocolab.report.speech import speech_report
 from vocolab.report.vocoder import vocoder_report
-from vocolab.torchfile import read_torch
 
 
 def report(
@@ -23,6 +23,7 @@ def report(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Let a run's model work on speech that it never trained on; write wavs, report.png and report.json into the run's
     folder, in place of those of an earlier report. Returns the figures and the files.
+    `checkpoint`: of the run (default: its last), or an export of one.
 
     A vocoder resynthesises held-out utterances, up to `limit` (default 100), and converts one, `source` (default: the
     first), to the speaker `target` (default: the next one). A language model says held-out texts, up to `limit`
@@ -30,7 +31,7 @@ def report(
     """
     run = Path(run)
     path = checkpoint or run / "checkpoints" / "last.ckpt"
-    saved = read_torch(path)
+    saved = read_checkpoint(path)
     if saved.get("vocolab", {}).get("kind") == "lm":
         found = speech_report(run, path, source, target, limit or 6, device)
     else:
@@ -48,7 +49,9 @@ def report(
 
 
 def _training(saved: dict[str, Any]) -> dict[str, Any]:
-    """Updates and seconds of training, as the checkpoint counts them."""
+    """Updates and seconds of training, as the checkpoint counts them; None where it does not."""
     timing = next((state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {})
     seconds = timing.get("seconds")  # unknown to a run without the Timing callback
-    return {"train_seconds": seconds and round(seconds, 1), "updates": saved.get("global_step", 0)}
+    statistics = saved.get("vocolab", {}).get("statistics", {})  # all that an export says
+    updates = saved.get("global_step", statistics.get("updates"))
+    return {"train_seconds": seconds and round(seconds, 1), "updates": updates}
