@@ -11,10 +11,13 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
+from tests.pipelines import tiny
 from vocolab import TTS
 from vocolab.cli import main
 from vocolab.data.corpora import BuiltinSpeech, Utterance
-from vocolab.report.speech import _language
+from vocolab.report import _earlier
+from vocolab.report.shared import Stopwatch
+from vocolab.report.speech import _language, _say
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,6 +91,23 @@ def test_a_folder_of_deepspeed_is_to_be_exported_first(lm_run, tmp_path, capsys)
     assert "a folder of DeepSpeed becomes a file by vocolab export" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_reports_of_before_that_say_nothing(tmp_path):
+    for content in ("", "[]", "{", '{"sentences": []}', '{"sentences": [1]}', '{"sentences": 1}', '{"rtf": {}}'):
+        (tmp_path / "report.json").write_text(content)
+        assert _earlier(tmp_path) == []
+    (tmp_path / "report.json").write_text('{"sentences": [{"key": "/../../x"}]}')
+    assert _earlier(tmp_path) == []
+
+
+def test_speed_is_told_of_the_speech_that_was_made(lm_checkpoint):
+    watch = Stopwatch()
+    said, voice = (Utterance("k", path, "k.opus", "3001", text="a") for path in tiny.SPEECH[:2])
+    found = _say(TTS.from_checkpoint(lm_checkpoint), said, voice, watch)
+    assert watch.speech == {"speak": found.spoken.seconds} and found.spoken.seconds != found.true_seconds
+    watch("speak", 2.0, lambda: None)
+    assert watch.speech == {"speak": found.spoken.seconds + 2.0}
+
+
 def test_a_model_that_goes_on_is_told_what_the_voice_says(lm_run, monkeypatch):
     given = []
     monkeypatch.setattr(TTS, "_check_ref_text", lambda self, text: given.append(text))
@@ -121,9 +141,15 @@ def test_a_language_model_says_held_out_texts(lm_run, capsys):
     for said in report["sentences"]:
         sound = soundfile.info(lm_run / f"spoken-{said['key']}.wav")
         assert sound.samplerate == 16000 and abs(sound.duration - said["seconds"]) < 0.01
+    assert report["rtf"]["speak"] > 0
     picture = imread(lm_run / "report.png")
     assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
     assert str(lm_run / "report.png") in capsys.readouterr().out
+    for name in ("spoken-mine.wav", "recorded-mine.wav", f"spoken-{keys[0]}.txt"):
+        (lm_run / name).write_text("mine")
     assert main(["report", str(lm_run), "--source", keys[1], "--target", "3002", "--limit", "1"]) == 0
+    left = {file.name for pattern in ("spoken-*", "prompt-*", "recorded-*") for file in lm_run.glob(pattern)}
+    ours = {f"{what}-{keys[1]}.wav" for what in ("spoken", "prompt", "recorded")}
+    assert left == ours | {"spoken-mine.wav", "recorded-mine.wav", f"spoken-{keys[0]}.txt"}
     said = json.loads((lm_run / "report.json").read_text())["sentences"]
     assert [(s["key"], s["voice"]) for s in said] == [(keys[1], "3002")]

@@ -9,7 +9,7 @@ from typing import Any
 from vocolab import audio
 from vocolab.checkpoints import read_checkpoint
 from vocolab.files import atomic
-from vocolab.report.speech import speech_report
+from vocolab.report.speech import speech_report, wav_names
 from vocolab.report.vocoder import vocoder_report
 
 
@@ -22,7 +22,7 @@ def report(
     device: str = "cpu",
 ) -> tuple[dict[str, Any], list[Path]]:
     """Let a run's model work on speech that it never trained on; write wavs, report.png and report.json into the run's
-    folder, in place of those of an earlier report. Returns the figures and the files.
+    folder, in place of those of an earlier report, whose other wavs are removed. Returns the figures and the files.
     `checkpoint`: of the run (default: its last), or an export of one.
 
     A vocoder resynthesises held-out utterances, up to `limit` (default 100), and converts one, `source` (default: the
@@ -40,12 +40,25 @@ def report(
     files = [run / f"{name}.wav" for name in found.wavs]
     for file, wav in zip(files, found.wavs.values(), strict=True):
         audio.write(file, wav, found.sample_rate, overwrite=True)
+    for file in _earlier(run):
+        if file not in files:
+            file.unlink(missing_ok=True)
     files += [run / "report.png", run / "report.json"]
     with atomic(files[-2]) as temporary:
         found.picture.savefig(temporary, dpi=110)
     with atomic(files[-1]) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n")
     return figures, files
+
+
+def _earlier(run: Path) -> list[Path]:
+    """The wavs of an earlier report that another choice of texts does not replace, as its report.json names them."""
+    try:
+        said = json.loads((run / "report.json").read_text())["sentences"]
+        names = wav_names([sentence["key"] for sentence in said])
+    except (OSError, ValueError, LookupError, TypeError):  # none, a vocoder's, or no report at all
+        return []
+    return [run / f"{name}.wav" for name in names if Path(name).name == name]
 
 
 def _training(saved: dict[str, Any]) -> dict[str, Any]:

@@ -36,11 +36,14 @@ class Stopwatch:
     spent: dict[str, float] = field(default_factory=dict)
     speech: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, stage: str, speech: float, function: Callable[[], T]) -> T:
+    def __call__(self, stage: str, speech: float | Callable[[T], float], function: Callable[[], T]) -> T:
+        """The result of `function`, which works on or makes `speech` seconds; as a function of the result, where that
+        decides them.
+        """
         start = time.perf_counter()
         result = function()
         self.spent[stage] = self.spent.get(stage, 0.0) + time.perf_counter() - start
-        self.speech[stage] = self.speech.get(stage, 0.0) + speech
+        self.speech[stage] = self.speech.get(stage, 0.0) + (speech(result) if callable(speech) else speech)
         return result
 
     def rtf(self) -> dict[str, float]:

@@ -44,11 +44,18 @@ def speech_report(
     first = find(held_out, source)
     watch = Stopwatch()
     said = [_say(tts, u, _voice(tts, train, u, target), watch) for u in _chosen(held_out, first, limit)]
-    wavs = {f"spoken-{s.utterance.key}": s.spoken.wav for s in said}
-    real = audio.read(first.path, tts.sample_rate)[0]
-    wavs |= {f"prompt-{first.key}": audio.read(said[0].voice.path, tts.sample_rate)[0], f"recorded-{first.key}": real}
+    real, voice = (audio.read(u.path, tts.sample_rate)[0] for u in (first, said[0].voice))
+    names = wav_names([s.utterance.key for s in said])
+    wavs = dict(zip(names, [*(s.spoken.wav for s in said), voice, real], strict=True))
     curves = history(run)
     return Report(_figures(said, watch, curves), wavs, tts.sample_rate, _picture(tts, said[0], real, curves))
+
+
+def wav_names(keys: list[str]) -> list[str]:
+    """What the report of the texts of these utterances calls its wavs: each as spoken, and of the first the prompt and
+    the recording.
+    """
+    return [*(f"spoken-{key}" for key in keys), f"prompt-{keys[0]}", f"recorded-{keys[0]}"]
 
 
 def _chosen(held_out: list[Utterance], first: Utterance, limit: int) -> list[Utterance]:
@@ -89,9 +96,9 @@ def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> 
     prompt = tts.get_prompt([voice.path], text=_ref_text(tts, voice))
     language = _language(tts, utterance)
     texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice))
-    seconds = _seconds(utterance.path)
-    spoken = watch("speak", seconds, lambda: next(tts.speak(texts, prompt, tts.sampling(**SAMPLING), language)))
-    return Said(utterance, voice, prompt, spoken, seconds)
+    sampling = tts.sampling(**SAMPLING)
+    spoken = watch("speak", lambda one: one.seconds, lambda: next(tts.speak(texts, prompt, sampling, language)))
+    return Said(utterance, voice, prompt, spoken, _seconds(utterance.path))
 
 
 def _ref_text(tts: TTS, voice: Utterance) -> str | None:
