@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from tests.tasks.test_vocoder import assert_equal, run, saved, small_task
 from vocolab.callbacks import Checkpoint
@@ -79,6 +81,29 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(tmp_path, mel_data, monkey
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == old
     assert not list((tmp_path / "checkpoints").glob(".*"))
     assert isinstance(task, torch.nn.Module)
+
+
+class Folders(SingleDeviceStrategy):
+    """Writes a checkpoint as DeepSpeed does, into a folder."""
+
+    def save_checkpoint(self, checkpoint, filepath, storage_options=None):
+        Path(filepath).mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, Path(filepath) / "state.pt")
+
+
+def test_checkpoints_may_be_folders(tmp_path, mel_data):
+    """Validations fall on the updates that are saved, so each is saved twice."""
+    killed = tmp_path / "checkpoints" / ".last.ckpt.tmp"
+    killed.mkdir(parents=True)
+    (killed / "rank-1.pt").touch()
+    task = small_task(discriminator=None)
+    run(tmp_path, task, mel_data(), 20, strategy=Folders("cpu"))
+    names = {f"step={step:08d}.ckpt": step for step in (10, 15, 20)} | {"last.ckpt": 20}
+    assert {path.name for path in killed.parent.iterdir()} == {*names, "best.ckpt"}
+    for name, step in names.items():
+        (file,) = (killed.parent / name).iterdir()
+        state = torch.load(file, weights_only=True)
+        assert state["global_step"] == step and state["callbacks"]["Checkpoint"]["best"] is not None
 
 
 @pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"mode": "least"}])

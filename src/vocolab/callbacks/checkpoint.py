@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vocolab.errors import UsageError, VocolabError
-from vocolab.files import atomic
 
 
 class Checkpoint(callbacks.Checkpoint):
@@ -125,30 +125,38 @@ class Checkpoint(callbacks.Checkpoint):
 
     def _save(self, trainer: Trainer, name: str) -> None:
         """All ranks call this; rank 0 renames the finished file."""
-        path = self.folder(trainer) / f"{name}.ckpt"
-        temporary = path.with_name(f".{name}.ckpt.tmp")
-        try:
+        with _written(self.folder(trainer) / f"{name}.ckpt", rank_zero=trainer.is_global_zero) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)
-            if trainer.is_global_zero:
-                _replace(temporary, path)
-        except (OSError, RuntimeError) as error:
-            _remove(temporary)
-            if isinstance(error, RuntimeError) and "write" not in str(
-                error
-            ):  # what torch.save raises when the disk is full
-                raise
-            raise VocolabError(
-                f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last"
-            ) from error
 
     def _keep_step(self, trainer: Trainer) -> None:
         folder = self.folder(trainer)
-        path = folder / f"step={trainer.global_step:08d}.ckpt"
-        with atomic(path) as temporary:
+        with _written(folder / f"step={trainer.global_step:08d}.ckpt") as temporary:
             _link(folder / "last.ckpt", temporary)
         if self.keep > 0:
             for old in sorted(folder.glob("step=*.ckpt"))[: -self.keep]:
                 _remove(old)
+
+
+@contextlib.contextmanager
+def _written(path: Path, rank_zero: bool = True) -> Iterator[Path]:
+    """Yield a temporary path for a file or a folder; rank 0 renames it to `path` when the block ends.
+
+    Raises `VocolabError` where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        if rank_zero:  # what a killed save left must not join the new; no rank writes before it has heard from rank 0
+            _remove(temporary)
+        yield temporary
+        if rank_zero:
+            _replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        _remove(temporary)
+        if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save raises it when the disk is full
+            raise
+        raise VocolabError(
+            f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last"
+        ) from error
 
 
 def _replace(temporary: Path, path: Path) -> None:
