@@ -486,3 +486,8 @@ def test_an_engine_that_owns_the_gradients_gets_the_mean_over_batches(tmp_path):
         expected = (alone[2][name] + alone[3][name]) / 2
         torch.testing.assert_close(seen[1][name], expected, rtol=1e-4, atol=1e-7, msg=name)
     assert [row["step"] for row in logger.rows if "train/loss" in row] == [0, 1]
+
+
+def test_an_engine_that_owns_the_weights_has_no_average_of_them(tmp_path):
+    with pytest.raises(UsageError, match="DeepSpeed keeps the weights to itself: EMA: leave it out"):
+        run(tmp_path, small_task(), Tokens(), 1, strategy=Engine("cpu"), callbacks=[EMA(0.9, "lm.")])

@@ -32,6 +32,9 @@ class EMA(Callback):
         return {name: p.data for name, p in module.named_parameters() if name.startswith(self.prefix)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.strategy.handles_gradient_accumulation:  # its checkpoints hold no weights that could be exchanged
+            remedy = "leave it out, or take configs/trainer/ddp.yaml"
+            raise UsageError("DeepSpeed keeps the weights to itself", "EMA", remedy)
         trained = self._trained(pl_module)
         if not trained:
             raise UsageError(
