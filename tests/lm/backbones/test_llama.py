@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vocolab import _compat
 from vocolab.errors import UsageError
-from vocolab.lm.backbones import Llama, Mixtral
+from vocolab.lm.backbones import Llama, Mixtral, mixtral
 from vocolab.lm.backbones.layers import linear_name
 from vocolab.lm.backbones.llama import RMSNorm, rotate, rotation
 from vocolab.parts import describe
@@ -145,19 +146,33 @@ def test_the_balance_loss_is_two_where_all_get_alike_and_four_where_two_of_four_
     assert mlp(same, real)[1].item() == pytest.approx(4.0)
 
 
-def test_a_step_of_one_position_runs_its_two_experts_alone():
+def test_a_step_of_one_position_runs_its_two_experts_alone(monkeypatch):
     torch.manual_seed(0)
     model = Mixtral(**SHAPE, experts=8).eval()
     state = model.extend(inputs(1, 6)).state
-    ran = []
-    for block in model.model["layers"]:
-        forward = block.mlp.experts.forward
-        block.mlp.experts.forward = lambda x, expert, forward=forward: (
-            ran.append((len(x), expert)) or forward(x, expert)
-        )
+    ran, one = [], mixtral.feed_forward
+    monkeypatch.setattr(mixtral, "feed_forward", lambda x, *matrices: ran.append(len(x)) or one(x, *matrices))
     output = model.extend(inputs(1, 1, 1), state)
-    assert len(ran) == 2 * SHAPE["layers"] and {rows for rows, _ in ran} == {1}
+    assert ran == [1] * 2 * SHAPE["layers"]
     assert output.aux_loss is None
+
+
+def test_no_expert_fills_zeros_of_the_size_of_all_in_the_backward_pass():
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, arguments=(), named=None):
+            result = operator(*arguments, **(named or {}))
+            if "backward" in operator.name() and isinstance(result, torch.Tensor):
+                shapes.append(tuple(result.shape))
+            return result
+
+    torch.manual_seed(0)
+    shapes, model = [], Mixtral(**SHAPE, experts=4)
+    loss = model(inputs(2, 9), torch.tensor([9, 9]), causal=True).hidden.square().sum()
+    with Seen():
+        loss.backward()
+    experts = model.model["layers"][0].mlp.experts
+    assert shapes and not {experts.gate_up_proj.shape, experts.down_proj.shape} & set(shapes)
+    assert experts.gate_up_proj.grad.abs().sum() > 0
 
 
 def test_more_experts_a_position_than_there_are_is_one_clear_line():

@@ -34,10 +34,24 @@ class Experts(nn.Module):
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * ffn, dim))
         self.down_proj = nn.Parameter(torch.empty(experts, dim, ffn))
 
-    def forward(self, x: Tensor, expert: int) -> Tensor:
-        """x (N, D) -> (N, D) by one of them."""
-        gate, up = F.linear(x, self.gate_up_proj[expert]).chunk(2, -1)
-        return F.linear(F.silu(gate) * up, self.down_proj[expert])
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
+        # An index into all would, in the backward pass, fill zeros of the size of all for every expert.
+        experts = list(zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True))
+        if len(x) == 1:  # a decoding step: its own experts, and nothing to sort
+            return sum(weights[:, i, None] * feed_forward(x, *experts[e]) for i, e in enumerate(chosen[0].tolist()))
+        mixed = torch.zeros_like(x)
+        for expert in chosen.unique().tolist():
+            position, slot = torch.where(chosen == expert)
+            share = weights[position, slot, None] * feed_forward(x[position], *experts[expert])
+            mixed = mixed.index_add(0, position, share.to(mixed.dtype))
+        return mixed
+
+
+def feed_forward(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """x (N, D) -> (N, D) by one expert."""
+    gate, up = F.linear(x, gate_up).chunk(2, -1)
+    return F.linear(F.silu(gate) * up, down)
 
 
 class SparseFeedForward(nn.Module):
@@ -51,15 +65,7 @@ class SparseFeedForward(nn.Module):
         """x (B, L, D) -> (B, L, D) and, where real (B, L) tells which positions count, the balance loss."""
         flat = x.flatten(0, 1)  # (N, D)
         chosen, weights, probabilities = route(self.gate(flat), self.top)
-        weights = weights.to(x.dtype)
-        if len(flat) == 1:  # a decoding step: its own experts, and nothing to sort
-            mixed = sum(weights[:, i, None] * self.experts(flat, expert) for i, expert in enumerate(chosen[0].tolist()))
-        else:
-            mixed = torch.zeros_like(flat)
-            for expert in chosen.unique().tolist():
-                position, slot = torch.where(chosen == expert)
-                share = weights[position, slot, None] * self.experts(flat[position], expert)
-                mixed = mixed.index_add(0, position, share.to(mixed.dtype))
+        mixed = self.experts(flat, chosen, weights.to(x.dtype))
         return mixed.view_as(x), None if real is None else balance_loss(chosen, probabilities, real.flatten())
 
 
