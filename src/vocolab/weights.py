@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +91,25 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: object) -> nn.Mod
     """Give `module`, built on the meta device, exactly `tensors` as frozen float32 parameters. Raises `VocolabError`
     where they do not fit.
     """
-    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    missing = sorted(shapes.keys() - tensors.keys())
+    own = dict(module.named_parameters())
+    require(own, tensors, where)
+    # Copied, so that nothing stays mapped to a file that may change.
+    state = {name: tensors[name].to(torch.float32, copy=True) for name in own}
+    module.load_state_dict(state, strict=False, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def require(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: object) -> None:
+    """Raise `VocolabError` unless `tensors` holds one of each name and shape of `own`."""
+    missing = sorted(own.keys() - tensors.keys())
     if missing:
         raise VocolabError(
             f"checkpoint lacks {len(missing)} tensors, {missing[0]} first", where, "give a checkpoint of this model"
         )
-    for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
-            what = f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}"
+    for name, value in own.items():
+        if tensors[name].shape != value.shape:
+            what = f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
             raise VocolabError(what, where, "give weights that fit the configuration")
-    # Copied, so that nothing stays mapped to a file that may change.
-    state = {name: tensors[name].to(torch.float32, copy=True) for name in shapes}
-    module.load_state_dict(state, strict=False, assign=True)
-    return module.requires_grad_(False).eval()
 
 
 def sha256(path: Path) -> str:

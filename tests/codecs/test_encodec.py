@@ -189,7 +189,7 @@ def test_files_that_are_no_encodec(encodec_file, tmp_path):
     state = torch.load(encodec_file)
     del state["decoder.model.0.conv.conv.bias"]
     torch.save(state, tmp_path / "part.th")
-    with pytest.raises(VocolabError, match="lacks decoder.layers.0.conv.bias.*part.th"):
+    with pytest.raises(VocolabError, match="lacks 1 tensors, decoder.layers.0.conv.bias first.*part.th"):
         EnCodec(tmp_path / "part.th").load()
 
 

@@ -252,14 +252,9 @@ def build_network(shape: EnCodecShape) -> nn.Module:
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
     """Load tensors of Hugging Face's names, for inference. Raises `VocolabError` where they are not `network`'s."""
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    for name in sorted(wanted):
-        if name not in tensors:
-            raise VocolabError(f"checkpoint lacks {name}", where, "give a whole EnCodec checkpoint")
-        if tensors[name].shape != wanted[name]:
-            what = f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(wanted[name])}"
-            raise VocolabError(what, where, "give weights that fit the configuration")
-    network.load_state_dict({name: tensors[name] for name in wanted})
+    own = network.state_dict()
+    weights.require(own, tensors, where)
+    network.load_state_dict({name: tensors[name] for name in own})
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")  # every call would compute it again
