@@ -67,7 +67,6 @@ class Response:
     lengths: Tensor  # (B,) frames
     stopped: Tensor  # (B,) bool: ended by itself; False: cut at the limit
     steps: int = 0  # autoregressive steps taken
-    attention: Tensor | None = None
 
 
 class LanguageModel(nn.Module, ABC):

@@ -127,4 +127,4 @@ def refine(
         tokens, _ = sample(logits.flatten(0, 1), chosen, uniform.flatten())
         tokens = tokens.view_as(padding).masked_fill(padding, 0)
         codes = torch.cat([codes, tokens[:, None]], dim=1)
-    return Response(codes, lengths, first.stopped, first.steps, first.attention)
+    return Response(codes, lengths, first.stopped, first.steps)
