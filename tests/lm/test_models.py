@@ -125,6 +125,14 @@ def test_label_smoothing_leaves_the_figures_plain() -> None:
         assert torch.allclose(smooth.level_loss, plain.level_loss) and smooth.total.item() != plain.total.item()
 
 
+def test_label_smoothing_is_for_training_alone() -> None:
+    condition, codes, lengths = batch()
+    for kind, levels in (("ar", None), ("nar", torch.tensor([1, 2, 3])), ("unified", torch.tensor([0, 2, 3]))):
+        plain, smooth = make(kind).eval(), make(kind, label_smoothing=0.1).eval()
+        expected = plain.loss(condition, codes, lengths, levels)
+        equal(smooth.loss(condition, codes, lengths, levels), expected)
+
+
 def test_later_frames_never_change_earlier_guesses_of_the_ar() -> None:
     model = make("ar")
     sharpen(model)
