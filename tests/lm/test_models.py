@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.lm.tiny import Tiny, batch, row
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import AR, NAR, Condition, LanguageModel, Losses, Sampling, Split, Unified
-from vocolab.lm.backbones.transformer import Transformer
+from vocolab.lm.backbones import RetNet, Transformer
 from vocolab.lm.core import hits
 from vocolab.parts import build, describe
 
@@ -131,6 +131,27 @@ def test_label_smoothing_is_for_training_alone() -> None:
         plain, smooth = make(kind).eval(), make(kind, label_smoothing=0.1).eval()
         expected = plain.loss(condition, codes, lengths, levels)
         equal(smooth.loss(condition, codes, lengths, levels), expected)
+
+
+def test_every_rank_of_a_unified_model_has_the_same_sums() -> None:
+    condition, codes, lengths = batch()
+    model = make("unified", text_weight=0.5)
+    drawn, none = (model.loss(condition, codes, lengths, torch.tensor(levels)) for levels in ([0, 1, 2], [1, 2, 3]))
+    assert set(drawn.extra) == set(none.extra) == {"text_loss", "text_tokens"}
+    for name, value in none.extra.items():
+        assert value == 0 < drawn.extra[name] and (value.shape, value.dtype) == ((), torch.float32)
+
+
+def test_the_balance_loss_of_a_unified_model_is_one_whatever_its_rows_draw() -> None:
+    torch.manual_seed(0)
+    model = Unified(RetNet(32, 2, 2, dropout=0.0, experts=4), 4, 16, 12).eval()
+    condition, codes, lengths = batch(4)
+    together = model.loss(condition, codes, lengths, torch.tensor([0, 0, 1, 2]))
+    halves = []
+    for rows, levels in ((torch.tensor([0, 1]), [0, 0]), (torch.tensor([2, 3]), [1, 2])):
+        halves.append(model.loss(condition.select(rows), codes[rows], lengths[rows], torch.tensor(levels)))
+    wanted = sum(half.aux_loss * half.tokens for half in halves) / together.tokens
+    assert together.aux_loss.item() == pytest.approx(wanted.item()) and together.aux_loss < 3
 
 
 def test_later_frames_never_change_earlier_guesses_of_the_ar() -> None:

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from vocolab.lm import Unified
+
 
 class RecordGradients(Callback):
     """Write {parameter: gradient} of each update of rank 0 into `folder`, right before the optimizer of that part
@@ -25,6 +27,18 @@ class RecordGradients(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{trainer.global_step}-{part}.pt"
             torch.save({names[id(p)]: p.grad.clone() for p in own}, path)
+
+
+class Dealt(Unified):
+    """Trains the levels that the lengths of a batch decide, so that two ranks draw what one process does: one level for
+    the whole batch, or one for each row.
+    """
+
+    def loss(self, condition, codes, lengths, levels=None):
+        if levels is None:
+            whole = torch.full_like(lengths, int(lengths.max()) % self.levels)
+            levels = lengths % self.levels if int(lengths.sum()) % 3 == 0 else whole
+        return super().loss(condition, codes, lengths, levels)
 
 
 class RecordedSGD(torch.optim.SGD):

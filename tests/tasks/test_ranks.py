@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from lightning.pytorch import Trainer, seed_everything
 
 from tests.data.speech import librispeech
 from tests.tasks.codes import codes_recipe
+from tests.tasks.recording import Dealt, RecordedSGD
+from tests.tasks.tokens import Tokens
+from vocolab.lm.backbones import Transformer
+from vocolab.tasks import VALLETask
 
 ROOT = Path(__file__).parents[2]
 # The learning rate is tiny so that all four updates start from the same weights: AdamW turns the rounding of a gradient
@@ -81,3 +87,31 @@ def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path
     one, two = (torch.load(file, weights_only=True) for file in files)
     assert one["vocolab"]["statistics"] == two["vocolab"]["statistics"]
     assert all(torch.equal(v, two["state_dict"][k]) for k, v in one["state_dict"].items() if k.startswith("codec."))
+
+
+def test_two_ranks_of_a_unified_model_are_one_process_though_their_rows_draw_other_levels(tmp_path):
+    """One of them has no row of the first codebook, and so no text to learn."""
+    sizes = {"levels": 3, "size": 12, "symbols": 12, "text_weight": 0.5}
+    ranks = {"strategy": "ddp_fork", "devices": 2}
+    for name, settings in {"one": {"accumulate_grad_batches": 2}, "two": ranks}.items():
+        seed_everything(7, verbose=False)
+        optimizer = functools.partial(RecordedSGD, folder=str(tmp_path / name))
+        task = VALLETask(Dealt(Transformer(16, 2, 1, dropout=0.0), **sizes), optimizer)
+        trainer = Trainer(
+            max_steps=3,
+            default_root_dir=tmp_path,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            **settings,
+        )
+        trainer.fit(task, Tokens())
+    for update in range(3):
+        one, two = (torch.load(tmp_path / name / f"{update}.pt") for name in ("one", "two"))
+        assert len(one) == len(two) > 20
+        for expected, found in zip(one, two, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -27,6 +27,8 @@ from vocolab.tasks import InverseSquareRoot, VALLETask, WarmupCosine
 from vocolab.text import SymbolMap
 
 SIZES = {"levels": 3, "size": 12, "symbols": 16}
+FEW = SIZES | {"symbols": 12}  # a class for each, as a text_weight wants
+BACKBONES = [Transformer, RetNet, Llama, Mixtral, BitNet]
 
 
 def small_task(lm=None, dropout=0.0, levels=3, **arguments) -> VALLETask:
@@ -74,9 +76,12 @@ def gradients(folder: Path, lm, data, updates: int, **settings) -> list[dict]:
     return [dict(zip(names, seen, strict=True)) for seen in trainer.optimizers[0].seen]
 
 
-def test_ten_steps_and_ten_more_are_twenty(tmp_path):
+@pytest.mark.parametrize("kind", [Split, Unified])
+def test_ten_steps_and_ten_more_are_twenty(tmp_path, kind):
     def task():
-        return small_task(dropout=0.2, schedule=WarmupCosine(30, 4))
+        seed_everything(7, verbose=False)
+        lm = Unified(Means(16, 0.2), **FEW, text_weight=0.5, corrupt=0.1) if kind is Unified else None
+        return small_task(lm, dropout=0.2, schedule=WarmupCosine(30, 4))
 
     run(tmp_path / "whole", task(), Tokens(), 20, callbacks=[EMA(0.9, "lm.")])
     run(tmp_path / "parts", task(), Tokens(), 10, callbacks=[EMA(0.9, "lm.")])

@@ -45,7 +45,7 @@ class Losses:
     extra: dict[str, Tensor] = field(default_factory=dict)  # more sums worth logging
 
     def __add__(self, other: Losses) -> Losses:
-        """Both: of two models, or of two micro-batches."""
+        """Both: of two models, whose auxiliary losses add up."""
         aux = [loss for loss in (self.aux_loss, other.aux_loss) if loss is not None]
         names = {**self.extra, **other.extra}
         return Losses(

@@ -52,7 +52,9 @@ class Unified(CodeModel):
             parts.append(first_loss(self, condition.select(causal), codes[causal], lengths[causal]))
         if len(both):
             parts.append(level_loss(self, condition.select(both), codes[both], lengths[both], levels[both]))
-        losses = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        losses = parts[0] if len(parts) == 1 else _joined(*parts)
+        if self.text_weight > 0 and not len(causal):  # the same sums on every rank, whatever its rows drew
+            losses.extra = {name: torch.zeros_like(losses.tokens) for name in ("text_loss", "text_tokens")}
         if len(parts) == 1 and torch.is_grad_enabled():
             # Distributed training waits for the gradient of every parameter, and one kind of row leaves some out.
             losses.total = losses.total + 0.0 * sum(p.flatten()[0] for p in self.parameters() if p.requires_grad)
@@ -74,3 +76,11 @@ class Unified(CodeModel):
     def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
         """See `AR.alignment`."""
         return alignment(self, condition, codes, lengths)
+
+
+def _joined(one: Losses, other: Losses) -> Losses:
+    """Of two parts of a batch by one network, whose auxiliary loss is their mean."""
+    losses = one + other
+    if losses.aux_loss is not None:
+        losses.aux_loss = (one.aux_loss * one.tokens + other.aux_loss * other.tokens) / losses.tokens
+    return losses

@@ -18,11 +18,12 @@ class Figures:
 
     tokens: Tensor  # scalar
     means: dict[str, Tensor]  # loss, and where there are any aux_loss and the language model's own
+    counts: dict[str, Tensor]  # tokens that each of `means` is of
     levels: list[dict[str, Tensor]]  # by level: loss, acc, tokens; `tokens` 0: the level was not drawn
 
     def named(self, split: str) -> dict[str, float]:
-        """Metrics by name; levels of which there was no token are left out, since neither 0 nor NaN is their loss."""
-        metrics = {f"{split}/{name}": float(value) for name, value in self.means.items()}
+        """Metrics by name; what there was no token of is left out, since neither 0 nor NaN is their loss."""
+        metrics = {f"{split}/{name}": float(value) for name, value in self.means.items() if self.counts[name] > 0}
         for k, level in enumerate(self.levels):
             if level["tokens"] > 0:
                 metrics |= {f"{split}/{name}_level_{k}": float(level[name]) for name in ("loss", "acc")}
@@ -56,11 +57,9 @@ class Tally:
         levels = [{"tokens": n, "loss": a / n, "acc": h / n} for n, a, h in zip(count, loss, hits, strict=True)]
         # A sum `NAME_loss` is over its own `NAME_tokens` where it names them.
         counts = {name: sums.pop(name)[0] for name in names if name.endswith("tokens")}
-        means = {
-            name: value[0] / counts.get(name.removesuffix("loss") + "tokens", counts["tokens"])
-            for name, value in sums.items()
-        }
-        return Figures(counts["tokens"], means, levels)
+        of = {name: counts.get(name.removesuffix("loss") + "tokens", counts["tokens"]) for name in sums}
+        means = {name: value[0] / of[name] for name, value in sums.items()}
+        return Figures(counts["tokens"], means, of, levels)
 
 
 class Clock:
