@@ -154,6 +154,42 @@ def test_the_balance_loss_of_a_unified_model_is_one_whatever_its_rows_draw() -> 
     assert together.aux_loss.item() == pytest.approx(wanted.item()) and together.aux_loss < 3
 
 
+def test_losses_and_speech_do_not_follow_the_default_dtype() -> None:
+    """Lightning sets it under `precision: bf16-true`; a count in bf16 ends at 256."""
+    condition, codes, lengths = batch(languages=3)
+    sizes = {"levels": 4, "size": 16, "symbols": 12, "languages": 3}
+    torch.manual_seed(0)
+    networks = [Transformer(32, 2, 1) for _ in range(3)]
+    options = {"text_weight": 0.5, "corrupt": 0.3}
+    models = [
+        Split(AR(networks[0], **sizes, **options), NAR(networks[1], **sizes, corrupt=0.3, text_dropout=0.4)),
+        Unified(networks[2], **sizes, **options, text_dropout=0.4, voice_summary=True),
+    ]
+
+    def act(model: LanguageModel) -> tuple[Losses, list[Tensor]]:
+        torch.manual_seed(1)
+        levels = torch.tensor([1, 2, 3])
+        losses = model.train().loss(condition, codes, lengths, levels)
+        model.eval()
+        said = []
+        for more in ({"mirostat_tau": 3.0}, {"beam_width": 3}, {"repetition_window": 4}):
+            response = model.generate(condition, Sampling(max_ar_steps=12, **more), seeds=torch.arange(3))
+            said.append(response.codes)
+        return losses, [*said, getattr(model, "ar", model).alignment(condition, codes, lengths)]
+
+    for model in models:
+        sharpen(model)
+        expected, heard = act(model)
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            found, again = act(model)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        for name in ("total", "tokens", "level_loss", "level_hits", "level_tokens"):
+            torch.testing.assert_close(getattr(found, name), getattr(expected, name), msg=name)
+        assert all(torch.equal(one, other) for one, other in zip(heard, again, strict=True))
+
+
 def test_later_frames_never_change_earlier_guesses_of_the_ar() -> None:
     model = make("ar")
     sharpen(model)

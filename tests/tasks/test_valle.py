@@ -42,13 +42,13 @@ def run(folder: Path, task, data, steps: int, resume=None, callbacks=(), **setti
     trainer = Trainer(
         max_steps=steps,
         default_root_dir=folder,
-        accelerator="cpu",
         devices=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[Checkpoint(every_n_train_steps=5, monitor="val/loss"), *callbacks],
-        **{"val_check_interval": 5, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False}
+        **{"accelerator": "cpu", "val_check_interval": 5, "check_val_every_n_epoch": None}
+        | {"num_sanity_val_steps": 0, "logger": False}
         | settings,
     )
     trainer.fit(task, data, ckpt_path=resume, weights_only=True)
@@ -429,10 +429,38 @@ def test_batches_that_lack_something(field, remedy):
 # One line of YAML each
 
 
-def test_bf16_trains(tmp_path):
-    run(tmp_path, small_task(), Tokens(), 2, precision="bf16-mixed", gradient_clip_val=1.0)
-    state = saved(tmp_path)["state_dict"]
-    assert all(torch.isfinite(value).all() and value.dtype == torch.float32 for value in state.values())
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_bf16_trains(tmp_path, backbone, precision):
+    train_in_bf16(tmp_path, backbone, precision, accelerator="cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_bf16_trains_on_a_gpu(tmp_path, backbone):
+    train_in_bf16(tmp_path, backbone, "bf16-mixed", accelerator="gpu")
+
+
+def train_in_bf16(folder: Path, backbone, precision: str, accelerator: str) -> None:
+    """Two updates of a backbone as AR and NAR, and as Unified, from an even guess on."""
+    more = {"experts": 2} if backbone is Mixtral else {}
+    network = lambda: backbone(16, 2, 1, 32, dropout=0.0, **more)  # noqa: E731
+    kinds = {
+        "split": lambda: Split(AR(network(), **SIZES), NAR(network(), **SIZES)),
+        "unified": lambda: Unified(network(), **FEW, text_weight=0.5),
+    }
+    for kind, build_lm in kinds.items():
+        seed_everything(7, verbose=False)
+        task, logger = small_task(build_lm()), Rows()
+        settings = {"precision": precision, "accelerator": accelerator, "gradient_clip_val": 1.0, "logger": logger}
+        before = {name: value.clone() for name, value in task.lm.state_dict().items()}
+        run(folder / kind, task, Tokens(), 2, log_every_n_steps=1, **settings)
+        first = next(row["train/loss"] for row in logger.rows if "train/loss" in row)
+        assert first == pytest.approx(math.log(13), abs=0.3)
+        state = saved(folder / kind)["state_dict"]
+        dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
+        assert all(value.isfinite().all() and value.dtype == dtype for value in state.values())
+        assert any(not torch.equal(state[f"lm.{name}"].cpu(), value.to(dtype)) for name, value in before.items())
 
 
 def test_eight_bit_adamw_trains(tmp_path):
@@ -447,7 +475,7 @@ def test_eight_bit_adamw_trains(tmp_path):
     assert torch.uint8 in states
 
 
-@pytest.mark.parametrize("backbone", [Transformer, RetNet, Llama, Mixtral, BitNet])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_gradient_checkpointing_changes_memory_alone(tmp_path, backbone):
     def lm(checkpointing):
         seed_everything(7, verbose=False)

@@ -99,7 +99,7 @@ def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     logits = model.classifier(at(hidden, start, count))  # (B, L + 1, V)
     loss, plain = cross_entropy(logits, speech, model.label_smoothing if model.training else 0.0)
     total, tokens = loss.sum(), (speech != IGNORED).sum().float()
-    sums = torch.zeros(3, model.levels, device=codes.device)
+    sums = plain.new_zeros(3, model.levels)
     sums[:, 0] = torch.stack([plain.sum(), hits(logits, speech).sum().float(), tokens])
     extra = {}
     if model.text_weight > 0:

@@ -104,7 +104,7 @@ class CodeModel(LanguageModel):
         """Codes of which `share` are random ones, in training."""
         if share == 0.0 or not self.training:
             return codes
-        wrong = torch.rand(codes.shape, device=codes.device) < share
+        wrong = torch.rand(codes.shape, dtype=torch.float32, device=codes.device) < share
         return torch.where(wrong, torch.randint_like(codes, self.size), codes)
 
 

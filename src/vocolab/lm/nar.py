@@ -83,7 +83,7 @@ def level_logits(
     """Logits (B, L, V) of codebook levels[b] from the codebooks of codes (B, k, L) below it."""
     segments, counts = model.prefix(condition)
     if model.text_dropout > 0 and model.training:
-        dropped = torch.rand(len(condition), device=lengths.device) < model.text_dropout
+        dropped = torch.rand(len(condition), dtype=torch.float32, device=lengths.device) < model.text_dropout
         counts[0] = counts[0].masked_fill(dropped, 0)
     response = torch.zeros((), device=lengths.device)
     for k, table in enumerate(model.rest_tables[: codes.shape[1]]):
@@ -108,7 +108,7 @@ def level_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     targets = codes.gather(1, index)[:, 0].masked_fill(~padding_mask(lengths, codes.shape[2]), IGNORED)  # (B, L)
     loss, plain = cross_entropy(logits, targets, model.label_smoothing if model.training else 0.0)
     rows = torch.stack([plain.sum(dim=1), hits(logits, targets).sum(dim=1).float(), lengths.float()])  # (3, B)
-    sums = torch.zeros(3, model.levels, device=codes.device).index_add(1, levels, rows)
+    sums = rows.new_zeros(3, model.levels).index_add(1, levels, rows)
     return Losses(loss.sum(), lengths.sum().float(), sums[0], sums[1], sums[2], output.aux_loss)
 
 

@@ -227,7 +227,7 @@ def repetition_aware(
     drawn from the `full` distribution with the uniform number `second` (VALL-E 2, section 3.3.1).
     """
     tokens = categorical(logits, uniform)
-    share = (previous[:, -window:] == tokens[:, None]).sum(dim=1) / window
+    share = (previous[:, -window:] == tokens[:, None]).sum(dim=1, dtype=torch.float32) / window
     return torch.where(share >= ratio, categorical(full, second), tokens)
 
 
@@ -243,7 +243,7 @@ class Beams:
 
 def first_scores(rows: int, width: int, device: torch.device) -> Tensor:
     """(B, W) scores before the first step, when all beams of a row are one."""
-    scores = torch.full((rows, width), -torch.inf, device=device)
+    scores = torch.full((rows, width), -torch.inf, dtype=torch.float32, device=device)
     scores[:, 0] = 0.0
     return scores
 
@@ -281,7 +281,8 @@ def penalised(logits: Tensor, sampling: Sampling, previous: Tensor | None, stop:
 
 def first_mu(sampling: Sampling, rows: int, device: torch.device) -> Tensor | None:
     """(B,) mirostat's state before the first token, None where it is off."""
-    return torch.full((rows,), 2 * sampling.mirostat_tau, device=device) if sampling.mirostat_tau > 0 else None
+    mu = 2 * sampling.mirostat_tau
+    return torch.full((rows,), mu, dtype=torch.float32, device=device) if mu > 0 else None
 
 
 def sample(

@@ -42,7 +42,7 @@ def alignment(model: CodeModel, condition: Condition, codes: Tensor, lengths: Te
     nats between the guesses with the symbol and with it blanked. One pass a symbol.
     """
     symbols, frames = condition.text.shape[1], codes.shape[2]
-    owed = torch.zeros(len(condition), symbols, frames, device=codes.device)
+    owed = torch.zeros(len(condition), symbols, frames, dtype=torch.float32, device=codes.device)
     for b in range(len(condition)):
         length, count = int(condition.text_lengths[b]), int(lengths[b])
         whole = torch.ones(1, symbols, dtype=torch.bool, device=codes.device)

@@ -26,15 +26,8 @@ CASES = [
 TOLERANCE = dict(atol=1e-5, rtol=1e-5)
 
 
-def exists(name, arguments):
-    return hasattr(backbones, name) and ("linear" not in arguments or hasattr(backbones, "BitNet"))
-
-
 def case_name(case):
     return "-".join([case[0], *(f"{key}={value}" for key, value in case[1].items())])
-
-
-CASES = [case for case in CASES if exists(*case)]
 
 
 def make(case, **more) -> Backbone:
@@ -58,7 +51,7 @@ def backbone(case):
 
 
 def inputs(batch, length, seed=0):
-    return torch.randn(batch, length, DIM, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(batch, length, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
 def full(backbone, x, causal=True):
@@ -256,3 +249,28 @@ def test_half_precision_has_no_nan(case):
     output = backbone.extend(x[:, 15:16], output.state)
     assert output.hidden.dtype == torch.bfloat16 and output.hidden.isfinite().all()
     torch.testing.assert_close(output.hidden[0, 0], hidden[0, 15], atol=0.15, rtol=0.1)
+
+
+def said(backbone, device="cpu"):
+    """Whole sequences causally and both ways, then a ragged prefill and two steps: the real positions of all."""
+    x, lengths = (part.to(device) for part in ragged([inputs(1, n, n)[0] for n in (7, 15, 2)]))
+    with torch.no_grad():
+        outputs = [backbone(x, lengths, causal=causal).hidden for causal in (True, False)]
+        output = backbone.extend(x, None, lengths)
+        outputs.append(output.hidden)
+        parts = [hidden[b, :length] for hidden in outputs for b, length in enumerate(lengths)]
+        for step in range(2):
+            output = backbone.extend(inputs(3, 1, 50 + step).to(device), output.state)
+            parts.append(output.hidden.flatten(0, 1))
+    return torch.cat(parts)
+
+
+def test_positions_do_not_follow_the_default_dtype(backbone):
+    """Lightning sets it under `precision: bf16-true`: positions in bf16 are right up to 256 and no further."""
+    expected = said(backbone)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = said(backbone)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)

@@ -19,7 +19,7 @@ from vocolab.lm.backbones.layers import Linear, attend, linear_class, linear_nam
 
 def rotation(positions: Tensor, width: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines (B, 1, L, width) that turn channel i with channel i + width / 2 (RoFormer, 3.2.2)."""
-    rates = 1.0 / theta ** (torch.arange(0, width, 2, device=positions.device) / width)
+    rates = 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32, device=positions.device) / width)
     angles = positions[:, None, :, None] * rates  # (B, 1, L, width / 2)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)

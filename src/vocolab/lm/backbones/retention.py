@@ -35,7 +35,7 @@ def rotations(positions: Tensor, sums: Tensor, width: int) -> Tensor:
 
     q's half also carries its scale and the divisor √sums (B, L, H), which costs nothing here.
     """
-    rates = 10000 ** -torch.linspace(0, 1, width // 2, device=positions.device)
+    rates = 10000 ** -torch.linspace(0, 1, width // 2, dtype=torch.float32, device=positions.device)
     angles = (positions[..., None] * rates)[..., None, None, :]  # (B, L, 1, 1, width / 2)
     size = torch.stack([(sums * width).rsqrt(), torch.ones_like(sums)], 2)[..., None]  # (B, L, 2, H, 1)
     return torch.polar(size.expand(*size.shape[:-1], width // 2), angles.expand(*size.shape[:-1], -1))
@@ -115,7 +115,7 @@ class RetentionState(State):
 
     def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor) -> None:
         shape = (layers, len(x), heads, width, value_width)
-        self.memory = torch.zeros(shape, device=x.device)
+        self.memory = torch.zeros(shape, dtype=torch.float32, device=x.device)
         self.previous = self.memory  # before the last extend
         self.position = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) seen so far
         self.count = torch.zeros_like(self.position)  # (B,) of those, in the last extend

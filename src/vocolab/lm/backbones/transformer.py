@@ -25,7 +25,8 @@ from vocolab.lm.backbones.layers import (
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
     """Positions (B, L) -> (B, L, dim): sines, then cosines, of wavelengths 2π to 20,000π (Vaswani et al. 2017, 3.5)."""
-    rates = torch.exp(torch.arange(dim // 2, device=positions.device) * (-math.log(10000) / (dim / 2)))
+    index = torch.arange(dim // 2, dtype=torch.float32, device=positions.device)
+    rates = torch.exp(index * (-math.log(10000) / (dim / 2)))
     angles = positions[..., None] * rates
     return torch.cat([angles.sin(), angles.cos()], -1)
 
