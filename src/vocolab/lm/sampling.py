@@ -94,10 +94,14 @@ def uniforms(seeds: Tensor, count: int, stream: int = 0) -> Tensor:
     Counter-based (splitmix64), so that the same seed gives the same speech on any device, in any batch, and however
     many numbers are asked for.
     """
+    device = seeds.device
+    if device.type == "mps":  # it has no float64
+        seeds = seeds.cpu()
     start = _mix(_mix(seeds.long()) + _signed((stream + 1) * 0xD1342543DE82EF95))
     counter = torch.arange(1, count + 1, device=seeds.device) * _signed(0x9E3779B97F4A7C15)
     bits = _shifted(_mix(start[:, None] + counter), 40)  # the upper 24 bits
-    return (bits.double() + 0.5) / 2**24
+    drawn = (bits.double() + 0.5) / 2**24
+    return drawn.float().to(device) if device.type == "mps" else drawn
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -299,6 +303,11 @@ def sample(
     logits (B, V); uniform, second (B,) (`second` for repetition-aware sampling alone); previous (B, S): the tokens so
     far, for the penalties; stop: the id of the stop token.
     """
+    if logits.device.type == "mps":  # it has no float64, in which tokens are drawn
+        given = (logits, uniform, second, previous, mu)
+        logits, uniform, second, previous, mu = (None if x is None else x.cpu() for x in given)
+        tokens, mu = sample(logits, sampling, uniform, second, previous, stop, mu)
+        return tokens.to(given[0].device), None if mu is None else mu.to(given[0].device)
     logits = penalised(logits.float(), sampling, previous, stop)
     kept = top_p(top_k(logits, sampling.top_k), sampling.top_p)
     if sampling.ar_temp == 0:
