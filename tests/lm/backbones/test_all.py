@@ -274,3 +274,12 @@ def test_positions_do_not_follow_the_default_dtype(backbone):
     finally:
         torch.set_default_dtype(torch.float32)
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(case):
+    difference = (said(make(case).to("cuda"), "cuda").cpu() - said(make(case))).abs()
+    if case[0] == "BitNet" or "linear" in case[1]:  # what rounds makes of 1e-7 now and then 1e-2
+        assert difference.mean() < 0.01
+    else:
+        assert difference.max() < 1e-3
