@@ -371,7 +371,6 @@ def test_a_codec_fitted_to_the_data_travels_with_the_model_and_is_not_trained(tm
     trained = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
     assert not trained & {id(p) for p in codec.parameters()} and not any(p.requires_grad for p in codec.parameters())
     assert not task.train().codec.training
-    run(tmp_path, small_task(), Tokens(codec=FittedNoise()), 3, None)  # a fresh run overwrites nothing it should not
 
 
 def test_other_words_for_the_same_model(tmp_path):
