@@ -410,10 +410,29 @@ def test_what_fine_tuning_refuses(tmp_path):
         run(tmp_path / "d", small_task(initialize_from=tmp_path / "vocoder.ckpt"), Tokens(), 1)
 
 
+def test_a_resume_refuses_what_fine_tuning_refuses(tmp_path):
+    run(tmp_path / "a", small_task(), Tokens(codec=FittedNoise()), 1)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    refitted = FittedNoise()
+    refitted.words += 1
+    with pytest.raises(VocolabError, match="another codec.*last.ckpt.*--data.shards"):
+        run(tmp_path / "b", small_task(), Tokens(codec=refitted), 2, resume=path)
+    with pytest.raises(VocolabError, match="another codec.*last.ckpt.*prepare the speech"):
+        run(tmp_path / "c", small_task(), Tokens(), 2, resume=path)
+    content = saved(tmp_path / "a")
+    content["vocolab"] = {"format": 1, "kind": "vocoder"}
+    torch.save(content, tmp_path / "vocoder.ckpt")
+    with pytest.raises(VocolabError, match="no language model.*vocoder.ckpt"):
+        run(tmp_path / "d", small_task(), Tokens(codec=FittedNoise()), 2, resume=tmp_path / "vocoder.ckpt")
+
+
 def test_more_symbols_than_rows(tmp_path):
     symbols = [*SymbolMap().symbols, *map(chr, range(97, 110))]
-    with pytest.raises(UsageError, match="17 symbols, rows for 16: model.init_args.lm.init_args.symbols: set it to 17"):
+    both = "--model.lm.ar.symbols and --model.lm.nar.symbols: set both to 17 or more"
+    with pytest.raises(UsageError, match=f"17 symbols, rows for 16: {both}"):
         run(tmp_path, small_task(), Tokens(symbols=symbols), 1)
+    with pytest.raises(UsageError, match="17 symbols, rows for 16: --model.lm.symbols: set it to 17 or more"):
+        run(tmp_path, small_task(AR(Means(16), **SIZES)), Tokens(symbols=symbols), 1)
 
 
 @pytest.mark.parametrize(

@@ -191,9 +191,10 @@ class VALLETask(Task):
 
     def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
         """Waveforms (T,) of the batch's texts in the voices of its prompts."""
+        codec = self.speaker()
+        codec.check_can_decode()
         seeds = batch_idx * 65536 + torch.arange(len(batch.text))  # the same speech each time
         response = self.lm.generate(self.condition(batch), Sampling(), seeds=seeds)
-        codec = self.speaker()
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
         with torch.autocast(self.device.type, enabled=False):  # of the model: waveforms need the whole precision
             return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
