@@ -227,5 +227,7 @@ def test_planning(work):
         plan([Path("a"), Path("b")], Path("o"), False)
     with pytest.raises(VocolabError, match="the output is the source: a/x.wav"):
         plan([Path("a/x.wav")], Path("a"), True)
+    with pytest.raises(VocolabError, match="the output is a reference: b/x.wav"):
+        plan([Path("a/x.wav")], Path("b"), True, [Path("b/x.wav")])
     with pytest.raises(UsageError, match="do not fit in one"):
         plan([Path("a")], Path("o.wav"), False)

@@ -60,15 +60,16 @@ def _loudness(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    jobs = plan(args.sources, args.output, args.overwrite)
+    from vocolab import audio
+
+    references = audio.find(args.ref)
+    jobs = plan(args.sources, args.output, args.overwrite, references)
 
     import torch
 
-    from vocolab import audio
     from vocolab.cli.devices import usable_device
     from vocolab.pipelines import KNNVC
 
-    references = audio.find(args.ref)
     torch.manual_seed(args.seed)
     vc = KNNVC.from_checkpoint(
         args.checkpoint,
@@ -107,8 +108,12 @@ def _check(args: argparse.Namespace) -> None:
         raise VocolabError("output exists", args.save_voice, "choose another name or pass --overwrite")
 
 
-def plan(sources: Sequence[Path], output: Path | None, overwrite: bool) -> list[tuple[Path, Path]]:
-    """Which file becomes which. Raises `VocolabError` where an output exists, or two sources claim one."""
+def plan(
+    sources: Sequence[Path], output: Path | None, overwrite: bool, references: Sequence[Path] = ()
+) -> list[tuple[Path, Path]]:
+    """Which file becomes which. Raises `VocolabError` where an output exists or is a reference, or two sources claim
+    one.
+    """
     from vocolab import audio
 
     if not sources:
@@ -124,6 +129,8 @@ def plan(sources: Sequence[Path], output: Path | None, overwrite: bool) -> list[
             raise VocolabError(f"{taken[target]} and {file} would both become it", target, "convert them separately")
         if target.exists() and target.samefile(file):
             raise VocolabError("the output is the source", target, "choose another -o")
+        if target.exists() and any(target.samefile(reference) for reference in references):
+            raise VocolabError("the output is a reference", target, "choose another -o")
         if target.exists() and not overwrite:
             raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
         taken[target] = file
