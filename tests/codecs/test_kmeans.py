@@ -183,6 +183,15 @@ def test_the_encoder_moves_along(codec):
     assert codec.encoder.placement.dtype == torch.float32
 
 
+def test_half_precision_is_not_for_codes(codec, utterances):
+    codec = copy.deepcopy(codec)
+    wav = utterances[0][None]
+    expected = codec.encode(wav)
+    assert torch.equal(codec.to(torch.bfloat16).half().encode(wav), expected)
+    assert {value.dtype for value in codec.state_dict().values()} == {torch.float32}
+    assert codec.double().codewords.dtype == torch.float64
+
+
 def test_before_it_is_fitted():
     codec = KMeansCodec(Whisper(), **SIZES)
     for use in (lambda: codec.encode(torch.zeros(1, 16000)), lambda: codec.mel(torch.zeros(1, 1, 1).long())):

@@ -481,6 +481,15 @@ def train_in_bf16(folder: Path, backbone, precision: str, accelerator: str) -> N
         assert any(not torch.equal(state[f"lm.{name}"].cpu(), value.to(dtype)) for name, value in before.items())
 
 
+def test_a_codec_keeps_its_precision_beside_a_model_in_bf16(tmp_path):
+    codec = FittedNoise()
+    words = codec.words.clone()
+    run(tmp_path, small_task(), Tokens(codec=codec), 2, precision="bf16-true")
+    state = saved(tmp_path)["state_dict"]
+    assert torch.equal(state["codec.words"], words) and state["lm.ar.classifier.weight"].dtype == torch.bfloat16
+    run(tmp_path, small_task(), Tokens(codec=FittedNoise()), 4, tmp_path / "checkpoints" / "last.ckpt")
+
+
 def test_eight_bit_adamw_trains(tmp_path):
     bitsandbytes = pytest.importorskip("bitsandbytes")
     seed_everything(7, verbose=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -30,6 +30,9 @@ class Codec(nn.Module, ABC):
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.sample_rate / self.hop
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codec:
+        return super()._apply(keeping_precision(fn), recurse)
 
     def load(self) -> Codec:
         """Read the weights and return self; does nothing the second time."""
@@ -76,3 +79,15 @@ def batch_lengths(wav: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return torch.full((wav.shape[0],), wav.shape[1], device=wav.device)
     return torch.as_tensor(lengths, device=wav.device)
+
+
+def keeping_precision(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`fn` as `nn.Module._apply` takes it, but for a step down in precision: a codec that trains along with a model in
+    bfloat16 would give other codes for the same speech.
+    """
+
+    def kept(tensor: Tensor) -> Tensor:
+        new = fn(tensor)
+        return new if new.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(new.device)
+
+    return kept

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab.audio import LogMel
-from vocolab.codecs.base import Codec, batch_lengths, check_codes
+from vocolab.codecs.base import Codec, batch_lengths, check_codes, keeping_precision
 from vocolab.codecs.clusters import kmeans, means, nearest
 from vocolab.errors import UsageError, VocolabError
 
@@ -77,7 +77,7 @@ class KMeansCodec(Codec):
 
     def _apply(self, fn: Callable, recurse: bool = True) -> KMeansCodec:
         """Move the encoder along, though it is not a submodule: its parameters are neither trained nor saved here."""
-        self.encoder._apply(fn)
+        self.encoder._apply(keeping_precision(fn))
         return super()._apply(fn, recurse)
 
     @property
