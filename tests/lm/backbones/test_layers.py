@@ -4,6 +4,7 @@ from torch import nn
 
 from vocolab.errors import UsageError
 from vocolab.lm.backbones import RetNet, Transformer
+from vocolab.lm.backbones.bitnet import BitLinear
 from vocolab.lm.backbones.layers import linear_class, linear_name, merge_heads, split_heads
 from vocolab.parts import describe
 
@@ -22,8 +23,7 @@ def test_the_slot_takes_a_class_or_its_path():
 
 
 def test_a_bare_name_is_bitnets():
-    bitnet = pytest.importorskip("vocolab.lm.backbones.bitnet")
-    assert linear_class("BitLinear") is linear_class("vocolab.lm.backbones.bitnet.BitLinear") is bitnet.BitLinear
+    assert linear_class("BitLinear") is linear_class("vocolab.lm.backbones.bitnet.BitLinear") is BitLinear
 
 
 @pytest.mark.parametrize("wrong", ["Bitlinear", "torch.nn.Conv1d", "os.system", "antigravity.Linear", "a.b.C"])
