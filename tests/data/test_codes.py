@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import namedtuple
@@ -18,6 +16,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from tests.data.background import start
 from tests.data.parts import Letters, Loudness, Quantiles
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
@@ -32,27 +31,7 @@ from vocolab.encoders import Mel, Whisper
 from vocolab.errors import UsageError, VocolabError
 from vocolab.text import Characters, SymbolMap
 
-SCRIPT = """
-import contextlib, sys, time
-from tests.data.parts import Letters, Quantiles
-from vocolab.data import scan, work
-from vocolab.data.corpora import LibriSpeech
-from vocolab.data.prepare import Preparation, prepare
-
-finish = work.Work.finish
-
-@contextlib.contextmanager
-def slowly(self, *item):
-    with finish(self, *item) as folder:
-        yield folder
-        time.sleep(float(sys.argv[3]))  # the worker processes run this too: a kill finds items half done
-
-work.Work.finish = slowly
-if __name__ == "__main__":
-    scan.UNIT_SECONDS = 6.0
-    codec, text = Quantiles(log=""), Letters()
-    prepare(Preparation(LibriSpeech(sys.argv[1]), codec=codec, text=text, shard_mb=1), sys.argv[2], 2)
-"""
+PARTS = 'codec=Quantiles(log=""), text=Letters()'  # of the reference
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +50,6 @@ def quantile_shards(corpus: Path, shards: Path, **options) -> Path:
         patch.setattr(scan, "UNIT_SECONDS", 6.0)
         preparation = Preparation(LibriSpeech(corpus), codec=Quantiles(), text=Letters(), shard_mb=1)
         return prepare(preparation, shards, **{"workers": 1, "progress": False} | options)
-
-
-def start(corpus: Path, shards: Path, slow: float = 0.0) -> subprocess.Popen:
-    """A preparation by two workers in a process group of its own; `slow` seconds pass before an item is finished."""
-    script, root = shards.parent / "prepare_script.py", str(Path(__file__).parents[2])
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(corpus), str(shards), str(slow)]
-    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True, env=environment
-    )
 
 
 def everything(shards: Path) -> tuple:
@@ -106,13 +74,13 @@ def make(root: Path, shards: Path, val=0.0, **options) -> Path:
 
 def test_killed_while_encoding_two_workers_end_in_the_same_bytes_as_one(corpus, reference, tmp_path):
     shards = tmp_path / "shards"
-    process = start(corpus, shards, slow=0.5)
+    process = start(PARTS, corpus, shards, slow=0.5, OMP_NUM_THREADS="2")
     assert any("encoded" in line for line in process.stderr)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not (shards / "manifest.json").exists()
     assert len(list((shards / ".work").glob("encoded/*/item.json"))) in range(1, 8)
-    process = start(corpus, shards)
+    process = start(PARTS, corpus, shards, OMP_NUM_THREADS="2")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert everything(shards) == everything(reference)

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import torch
 
+from tests.data.background import start
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
 from vocolab.data import encode, scan
@@ -29,26 +30,7 @@ from vocolab.encoders.mel import Mel
 from vocolab.encoders.whisper import Whisper
 from vocolab.errors import UsageError, VocolabError
 
-SCRIPT = """
-import contextlib, sys, time
-from vocolab.data import scan, work
-from vocolab.data.corpora import LibriSpeech
-from vocolab.data.prepare import Preparation, Prematch, prepare
-from vocolab.encoders.whisper import Whisper
-
-finish = work.Work.finish
-
-@contextlib.contextmanager
-def slowly(self, *item):
-    with finish(self, *item) as folder:
-        yield folder
-        time.sleep(float(sys.argv[4]))  # the worker processes run this too: a kill finds items half done
-
-work.Work.finish = slowly
-if __name__ == "__main__":
-    scan.UNIT_SECONDS = 6.0
-    prepare(Preparation(LibriSpeech(sys.argv[1]), Whisper(), Prematch(), shard_mb=1), sys.argv[2], int(sys.argv[3]))
-"""
+PARTS = "Whisper(), Prematch()"  # of the reference
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +51,9 @@ def whisper_shards(corpus: Path, shards: Path, prematch: Prematch | None, **opti
         return prepare(preparation, shards, **{"workers": 1, "progress": False} | options)
 
 
-def start(corpus: Path, shards: Path, slow: float = 0.0, **environment: str) -> subprocess.Popen:
-    """A preparation by two workers in a process group of its own; `slow` seconds pass before an item is finished."""
-    script = shards.parent / "prepare_script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(corpus), str(shards), "2", str(slow)]
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True, env=os.environ | environment
-    )
-
-
 def test_two_workers_end_in_the_same_bytes_as_one(corpus, reference, tmp_path):
     assert len(digests(reference)) >= 4
-    process = start(corpus, tmp_path / "shards", OMP_NUM_THREADS="2")
+    process = start(PARTS, corpus, tmp_path / "shards", OMP_NUM_THREADS="2")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert digests(tmp_path / "shards") == digests(reference)
@@ -92,7 +63,7 @@ def test_killed_at_three_moments_and_resumed_ends_in_the_same_bytes(corpus, refe
     shards, moments = tmp_path / "shards", random.Random(7)
     kept = []
     for _ in range(3):
-        process = start(corpus, shards, slow=0.3)
+        process = start(PARTS, corpus, shards, slow=0.3)
         at = moments.randint(1, 3)  # lines of progress that this run lives to see
         lines = [line for line, _ in zip(_progress(process), range(at), strict=False)]
         time.sleep(moments.random() * 0.3)
@@ -105,7 +76,7 @@ def test_killed_at_three_moments_and_resumed_ends_in_the_same_bytes(corpus, refe
     assert kept[-1] > kept[0] > 1  # work was kept, and gone on with
     (shards / ".work" / "tmp" / "rank0" / "stale").mkdir(parents=True, exist_ok=True)
     (shards / ".manifest-0000.tmp.json").write_text("half")
-    process = start(corpus, shards)
+    process = start(PARTS, corpus, shards)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert digests(shards) == digests(reference)
