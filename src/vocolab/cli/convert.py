@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vocolab.cli.outputs import check_output, identities
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import check_absent
 
 if TYPE_CHECKING:
     from vocolab.pipelines import KNNVC, Voice
@@ -104,8 +106,8 @@ def _check(args: argparse.Namespace) -> None:
     for path, flag in ((args.checkpoint, "--checkpoint"), (args.voice, "--voice")):
         if path is not None and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")
-    if args.save_voice and args.save_voice.exists() and not args.overwrite:
-        raise VocolabError("output exists", args.save_voice, "choose another name or pass --overwrite")
+    if args.save_voice:
+        check_absent(args.save_voice, args.overwrite)
 
 
 def plan(
@@ -123,16 +125,14 @@ def plan(
     if not single and output.suffix.lower() == ".wav" and not output.is_dir():
         raise UsageError(f"{len(files)} files do not fit in one", output, "give a folder with -o")
     taken: dict[Path, Path] = {}
+    heard = identities(references)
     for file in files:
         target = output if single else output / f"{file.stem}.wav"
         if target in taken:
             raise VocolabError(f"{taken[target]} and {file} would both become it", target, "convert them separately")
         if target.exists() and target.samefile(file):
             raise VocolabError("the output is the source", target, "choose another -o")
-        if target.exists() and any(target.samefile(reference) for reference in references):
-            raise VocolabError("the output is a reference", target, "choose another -o")
-        if target.exists() and not overwrite:
-            raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
+        check_output(target, overwrite, heard)
         taken[target] = file
     return [(file, target) for target, file in taken.items()]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vocolab.errors import UsageError, VocolabError
+from vocolab.cli.outputs import check_output
+from vocolab.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError("not a picture's name", args.output, "end it in .png, .pdf or .svg")
-    if args.output.exists() and not args.overwrite:
-        raise VocolabError("output exists", args.output, "choose another -o or pass --overwrite")
+    check_output(args.output, args.overwrite)
 
     from vocolab.plot import plot
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vocolab.cli.outputs import check_output, identities
 from vocolab.errors import UsageError, VocolabError
 
 if TYPE_CHECKING:
@@ -147,11 +148,9 @@ def plan(
         raise UsageError("the output is a file that is no .wav", output, "give OUT.wav or a folder")
     width = max(4, len(str(texts[-1][0])))
     jobs = [(name, text, output if single else output / f"{n:0{width}d}.wav") for n, name, text in texts]
+    heard = identities(references)
     for _, _, target in jobs:
-        if target.exists() and any(target.samefile(reference) for reference in references):
-            raise VocolabError("the output is a reference", target, "choose another -o")
-        if target.exists() and not overwrite:
-            raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
+        check_output(target, overwrite, heard)
     return jobs
 
 
