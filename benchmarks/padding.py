@@ -10,10 +10,9 @@ times one epoch's plan.
 from __future__ import annotations
 
 import statistics
-import time
 
 import numpy as np
-from harness import arguments, record, report
+from harness import arguments, record, report, seconds
 
 from vocolab import audio
 from vocolab.data.batches import TokenBudget
@@ -45,9 +44,8 @@ def builtin() -> Index:
     """The built-in speech's own lengths and texts, 25 frames a second."""
     utterances = BuiltinSpeech().splits()["train"]
     names = {name: n for n, name in enumerate(sorted({u.speaker for u in utterances}))}
-    lengths = [audio.info(u.path) for u in utterances]
     return index(
-        np.array([info.samples / info.sample_rate for info in lengths]),
+        np.array([audio.info(u.path).seconds for u in utterances]),
         np.array([len(u.text or "") for u in utterances]),
         np.array([names[u.speaker] for u in utterances]),
         25,
@@ -89,11 +87,7 @@ def compare(name: str, index: Index, tokens: int, repeats: int) -> dict:
 
 
 def plan_time(index: Index, repeats: int) -> dict:
-    times = []
-    for epoch in range(repeats):
-        start = time.perf_counter()
-        TokenBudget(TOKENS).plan(index, 0, epoch)[0]
-        times.append(time.perf_counter() - start)
+    times = [seconds(lambda e=epoch: TokenBudget(TOKENS).plan(index, 0, e)[0]) for epoch in range(repeats)]
     return record("padding:plan", statistics.median(times), "s", repeats=repeats, utterances=len(index))
 
 

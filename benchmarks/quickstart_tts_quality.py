@@ -14,7 +14,7 @@ from harness import arguments, record, report
 from listeners import Listeners, character_error_rate
 from quickstart_quality import VOICES, voice_prints
 
-from vocolab import TTS
+from vocolab import TTS, audio
 from vocolab.data.corpora import Utterance
 from vocolab.recipe import load_recipe
 from vocolab.report.speech import SAMPLING
@@ -37,7 +37,7 @@ def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dic
         prompt = tts.get_prompt([known[f"{voice}-10-{(2 * i + 2) % 20:04d}"].path])
         texts = tts.read([u.text for u in pair])
         for utterance, spoken in zip(pair, tts.speak(texts, prompt, tts.sampling(**sampling), seed=seed), strict=True):
-            truth = seconds(utterance)
+            truth = audio.info(utterance.path).seconds
             ratios.append(spoken.seconds / truth)
             stopped += spoken.stopped
             ended += spoken.stopped and abs(ratios[-1] - 1) <= 0.25
@@ -54,13 +54,6 @@ def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dic
         "mean_length_ratio": sum(ratios) / len(ratios),
         "pairs": len(heard),
     }
-
-
-def seconds(utterance: Utterance) -> float:
-    from vocolab import audio
-
-    info = audio.info(utterance.path)
-    return info.samples / info.sample_rate
 
 
 def main() -> None:

@@ -32,6 +32,10 @@ class AudioInfo:
     samples: int  # per channel
     channels: int
 
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
 
 def info(path: str | Path) -> AudioInfo:
     """Read the header of a sound file. Raises `VocolabError` where there is none."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from vocolab import audio
 from vocolab.data.corpora import Utterance
-from vocolab.data.corpora.listing import KEY
+from vocolab.data.corpora.listing import KEY, KEY_RULE
 from vocolab.data.spec import Preparation
 from vocolab.data.work import Work, write_json
 from vocolab.errors import VocolabError
@@ -107,10 +107,9 @@ def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
         info = audio.info(found[1].path)
     except VocolabError as error:
         return error.what
-    seconds = info.samples / info.sample_rate
     if info.samples == 0:
         return "empty"
-    return seconds if seconds >= MIN_SECONDS else too_short(seconds)
+    return info.seconds if info.seconds >= MIN_SECONDS else too_short(info.seconds)
 
 
 def too_short(seconds: float) -> str:
@@ -121,7 +120,7 @@ def _check_keys(split: str, utterances: list[Utterance]) -> None:
     seen: set[str] = set()
     for u in utterances:
         if not KEY.fullmatch(u.key):
-            raise VocolabError(f"key {u.key!r} of {split}", u.path, "keys are up to 90 letters, digits, - and _")
+            raise VocolabError(f"key {u.key!r} of {split}", u.path, KEY_RULE)
         if u.key in seen:
             raise VocolabError(f"key {u.key!r} twice in {split}", u.path, "give each utterance of a split its own key")
         seen.add(u.key)

@@ -53,8 +53,7 @@ def whole(paths: Sequence[str | Path], sample_rate: int) -> list[Excerpt]:
     is left out. Raises `VocolabError` as `excerpts` does, and where they last more than half a minute together.
     """
     _require(paths)
-    infos = [audio.info(path) for path in paths]
-    total = sum(info.samples / info.sample_rate for info in infos)
+    total = sum(audio.info(path).seconds for path in paths)
     if total > WHOLE_SECONDS:
         what = f"{total:.1f} s of references, at most {WHOLE_SECONDS:g} s are heard with their text"
         raise VocolabError(what, "--ref", "give shorter ones, and what they say")
@@ -89,4 +88,4 @@ def _speech(path: Path, sample_rate: int, seconds: float) -> Excerpt:
     if len(wav) < MIN_SECONDS * sample_rate:
         what = f"{len(wav) / sample_rate:.2f} s of speech, at least {MIN_SECONDS:g} s are needed"
         raise VocolabError(what, path, "give a longer reference; 3 s are usual")
-    return Excerpt(path, wav, 0.0, info.samples / info.sample_rate)
+    return Excerpt(path, wav, 0.0, info.seconds)

@@ -82,12 +82,7 @@ def _voice(tts: TTS, train: list[Utterance], said: Utterance, target: str | None
 
 def _fit_to_continue(voice: Utterance) -> bool:
     """Whether a model that must know what the voice says can be given it: with its text, and short enough."""
-    return bool(voice.text) and _seconds(voice.path) <= WHOLE_SECONDS
-
-
-def _seconds(path: Path) -> float:
-    info = audio.info(path)
-    return info.samples / info.sample_rate
+    return bool(voice.text) and audio.info(voice.path).seconds <= WHOLE_SECONDS
 
 
 def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> Said:
@@ -98,7 +93,7 @@ def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> 
     texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice))
     sampling = tts.sampling(**SAMPLING)
     spoken = watch("speak", lambda one: one.seconds, lambda: next(tts.speak(texts, prompt, sampling, language)))
-    return Said(utterance, voice, prompt, spoken, _seconds(utterance.path))
+    return Said(utterance, voice, prompt, spoken, audio.info(utterance.path).seconds)
 
 
 def _ref_text(tts: TTS, voice: Utterance) -> str | None:

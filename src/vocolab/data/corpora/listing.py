@@ -16,6 +16,7 @@ from vocolab.data.corpora.base import Utterance
 from vocolab.errors import UsageError
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance: a name in a ustar archive has 100 bytes
+KEY_RULE = "keys are up to 90 letters, digits, - and _"
 
 
 def audio_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.listing import KEY, clean_key, in_order, split_off
+from vocolab.data.corpora.listing import KEY, KEY_RULE, clean_key, in_order, split_off
 from vocolab.errors import UsageError, VocolabError
 
 COLUMNS = ("path", "speaker", "text", "language", "key", "split")
@@ -120,7 +120,7 @@ def _rows(file: Path, data: bytes) -> Iterator[_Row]:
             if column not in values:
                 raise VocolabError(f"row without {column}", where, f"every row names its {' and '.join(REQUIRED)}")
         if not KEY.fullmatch(values.get("key", "none")):
-            raise VocolabError(f"key {values['key']!r}", where, "keys are up to 90 letters, digits, - and _")
+            raise VocolabError(f"key {values['key']!r}", where, KEY_RULE)
         if values.get("split", "train") not in SPLITS:
             raise VocolabError(f"unknown split {values['split']!r}", where, f"choose from {' '.join(SPLITS)}")
         yield _Row(where, values)
