@@ -121,9 +121,7 @@ class SpeechDataModule(LightningDataModule):
 
     def longest_batch(self) -> SpeechBatch:
         """A training batch that takes as much memory as any, on the CPU, in the types to compute with."""
-        dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
-        self._require_batches(dataset)
-        return dataset.longest().unpacked()
+        return self._training().longest().unpacked()
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers in the shards."""
@@ -159,24 +157,13 @@ class SpeechDataModule(LightningDataModule):
         if self.trainer is not None and self.trainer.overfit_batches:
             remedy = "train on a corpus of few utterances instead"
             raise UsageError("batches are planned, not repeated", "trainer.overfit_batches", remedy)
-        dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
-        self._require_batches(dataset)
+        dataset = self._training()
         self._report("train", self.batches, dataset.plan(0), len(dataset.reader.index))
         self._report_unknown()
         # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
         # handed out, it is right even if a run dies within an update.
         position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
         return TrainLoader(dataset, self.workers, self._pin_memory(), position)
-
-    def _require_batches(self, dataset: PlannedBatches) -> None:
-        if not dataset.length():
-            plan = dataset.plan(0)
-            needed = f"{plan.size} on each of {dataset.ranks} ranks" if dataset.ranks > 1 else str(plan.size)
-            raise VocolabError(
-                f"the train split gives {plan.count} samples for a batch, fewer than {needed}",
-                self._root(),
-                self.batches.remedy,
-            )
 
     def val_dataloader(self) -> EvaluationLoader | list:
         fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
@@ -191,26 +178,33 @@ class SpeechDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch.unpacked() if isinstance(batch, SpeechBatch) else batch
 
+    def _training(self) -> PlannedBatches:
+        """The batches of this rank. Raises `VocolabError` where there are none."""
+        dataset = PlannedBatches(self._root(), "train", self.batches, self.seed, *self._ranks())
+        if not dataset.length():
+            plan = dataset.plan(0)
+            needed = f"{plan.size} on each of {dataset.ranks} ranks" if dataset.ranks > 1 else str(plan.size)
+            raise VocolabError(
+                f"the train split gives {plan.count} samples for a batch, fewer than {needed}",
+                self._root(),
+                self.batches.remedy,
+            )
+        return dataset
+
     def _evaluation(self, split: str, required: bool) -> EvaluationLoader | list:
-        root = self._root()
+        root, lacking = self._root(), f"no {split} split"
         if required or (root / "index" / f"{split}.npy").is_file():
             dataset = CoveringBatches(root, split, self.val_batches, 0, *self._ranks())
             if dataset.length():
                 self._report(split, self.val_batches, dataset.plan(0), len(dataset.reader.index))
                 return EvaluationLoader(dataset, self.workers, self._pin_memory())
+            error = VocolabError(f"the {split} split is empty", root, "choose a corpus that has one")
             if count := len(dataset.reader.index):
-                what = f"{count} {split} utterances, all of them {self.val_batches.left_out}"
-                if required:
-                    raise VocolabError(what, root, self.val_batches.remedy)
-                self._warn(f"{root}: {what}, so no validation")
-                return self._no_loader()
+                lacking = f"{count} {split} utterances, all of them {self.val_batches.left_out}"
+                error = VocolabError(lacking, root, self.val_batches.remedy)
             if required:
-                raise VocolabError(f"the {split} split is empty", root, "choose a corpus that has one")
-        self._warn(f"{root}: no {split} split, so no validation")
-        return self._no_loader()
-
-    @staticmethod
-    def _no_loader() -> list:
+                raise error
+        self._warn(f"{root}: {lacking}, so no validation")
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's words for it
         return []
 
