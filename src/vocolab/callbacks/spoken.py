@@ -77,7 +77,7 @@ class SpokenSamples(Callback):
             return None
         try:
             codec = module.speaker()
-            codec.decode(torch.zeros(1, codec.levels, 8, dtype=torch.long, device=module.device))
+            codec.check_can_decode()
             return codec
         except VocolabError as error:
             self._mute = True
