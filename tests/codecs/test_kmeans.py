@@ -212,9 +212,9 @@ def test_mistakes_are_one_line(codec, utterances):
         fresh(codec).fit([utterances[0][:16000]])
     with pytest.raises(VocolabError, match="0 frames for 48 codes"):
         fresh(codec).fit([])
-    for arguments, message in {("levels", 0): "levels is 0", ("max_frames", 10): "max_frames is 10"}.items():
-        with pytest.raises(UsageError, match=message):
-            KMeansCodec(Whisper(), **{arguments[0]: arguments[1]})
+    for name, wrong in {"levels": 0, "residual_size": 0, "max_frames": 10}.items():
+        with pytest.raises(UsageError, match=f"{name} is {wrong}"):
+            KMeansCodec(Whisper(), **{name: wrong})
 
 
 @pytest.mark.gpu

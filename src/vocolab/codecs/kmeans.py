@@ -51,11 +51,12 @@ class KMeansCodec(Codec):
     ):
         super().__init__()
         counts = {"levels": levels, "size": size, "hops": hops, "iterations": iterations}
-        for name, value in (counts | {"residual_size": residual_size or size}).items():
+        residuals = size if residual_size is None else residual_size
+        for name, value in (counts | {"residual_size": residuals}).items():
             if value < 1:
                 raise UsageError(f"{name} is {value}", "KMeansCodec", "give a whole number above 0")
-        if (residual_size or size) > size:
-            raise UsageError(f"residual_size is {residual_size}", "KMeansCodec", f"give at most size ({size})")
+        if residuals > size:
+            raise UsageError(f"residual_size is {residuals}", "KMeansCodec", f"give at most size ({size})")
         if max_frames < size:
             raise UsageError(f"max_frames is {max_frames}", "KMeansCodec", f"give at least size ({size})")
         self.__dict__["encoder"] = encoder  # not a submodule: see `_apply`
@@ -162,10 +163,9 @@ class KMeansCodec(Codec):
         for level in range(1, self.levels):
             mels = mels - self.codewords[level - 1][members]
             self.codewords[level] = 0.0  # a code that is never given, but might be sampled, adds nothing
-            self._residuals(level).copy_(
-                kmeans(mels, self.residual_size or self.size, self.seed + level, self.iterations)
-            )
-            members = nearest(mels, self._residuals(level))
+            residuals = self._residuals(level)
+            residuals.copy_(kmeans(mels, len(residuals), self.seed + level, self.iterations))
+            members = nearest(mels, residuals)
 
     def _residuals(self, level: int) -> Tensor:
         """The codewords (residual_size, hops·n_mels) that a level above 0 chooses from."""

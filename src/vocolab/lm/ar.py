@@ -97,7 +97,7 @@ def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     inside = torch.arange(count, device=codes.device) <= lengths[:, None]
     speech = at(targets, start, count).masked_fill(~inside, IGNORED)
     logits = model.classifier(at(hidden, start, count))  # (B, L + 1, V)
-    loss, plain = cross_entropy(logits, speech, model.label_smoothing if model.training else 0.0)
+    loss, plain = cross_entropy(logits, speech, model.smoothing)
     total, tokens = loss.sum(), (speech != IGNORED).sum().float()
     sums = plain.new_zeros(3, model.levels)
     sums[:, 0] = torch.stack([plain.sum(), hits(logits, speech).sum().float(), tokens])

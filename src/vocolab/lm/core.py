@@ -23,6 +23,8 @@ class CodeModel(LanguageModel):
     distributed training waits for the gradient of every parameter.
     """
 
+    label_smoothing: float
+
     def __init__(
         self,
         backbone: Backbone,
@@ -60,6 +62,11 @@ class CodeModel(LanguageModel):
         nn.init.normal_(self.sep, std=STD)
         nn.init.normal_(self.classifier.weight, std=0.2 * self.classifier.in_features**-0.5)
         nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def smoothing(self) -> float:
+        """Of the labels, in training alone: what evaluation measures is the plain loss."""
+        return self.label_smoothing if self.training else 0.0
 
     @property
     def stop(self) -> int:

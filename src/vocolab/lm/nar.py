@@ -106,7 +106,7 @@ def level_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: T
     logits, output = level_logits(model, condition, model.corrupted(codes, model.corrupt), lengths, levels)
     index = levels[:, None, None].expand(-1, 1, codes.shape[2])
     targets = codes.gather(1, index)[:, 0].masked_fill(~padding_mask(lengths, codes.shape[2]), IGNORED)  # (B, L)
-    loss, plain = cross_entropy(logits, targets, model.label_smoothing if model.training else 0.0)
+    loss, plain = cross_entropy(logits, targets, model.smoothing)
     rows = torch.stack([plain.sum(dim=1), hits(logits, targets).sum(dim=1).float(), lengths.float()])  # (3, B)
     sums = rows.new_zeros(3, model.levels).index_add(1, levels, rows)
     return Losses(loss.sum(), lengths.sum().float(), sums[0], sums[1], sums[2], output.aux_loss)

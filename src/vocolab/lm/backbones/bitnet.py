@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocolab.lm.backbones.layers import Linear
-from vocolab.lm.backbones.linear import PreparedLinear, has_onednn
+from vocolab.lm.backbones.linear import PreparedLinear
 from vocolab.lm.backbones.llama import Llama
 
 EPSILON = 1e-6
@@ -83,9 +83,17 @@ class BitLinear(PreparedLinear):
     def _prepare(self, rows: int) -> tuple[Tensor, float]:
         """int8 (in, out) or float (out, in), and its scale."""
         values, scale = ternary(self.weight.float())
-        # Elsewhere int8 products are plain loops.
-        values = values.to(torch.int8).t() if has_onednn(self.weight, "AVX512") else values.to(self.weight.dtype)
+        values = values.to(torch.int8).t() if has_onednn(self.weight) else values.to(self.weight.dtype)
         return values, scale.item()
+
+
+def has_onednn(weight: Tensor) -> bool:
+    """Whether oneDNN multiplies int8 values with AVX-512 where this weight lies; elsewhere those are plain loops."""
+    return (
+        weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    )
 
 
 class BitNet(Llama):

@@ -76,12 +76,3 @@ class PackedLinear(PreparedLinear):
     @torch.no_grad()
     def _prepare(self, rows: int) -> Tensor:
         return torch.ops.mkl._mkl_reorder_linear_weight(self.weight.detach(), rows)
-
-
-def has_onednn(weight: Tensor, *capabilities: str) -> bool:
-    """Whether oneDNN multiplies this weight, on a processor of these capabilities."""
-    return (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() in capabilities
-    )
