@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
 from vocolab.callbacks import Checkpoint, Progress
 from vocolab.cli import loggers
-from vocolab.cli.mistakes import check_top_keys, explain, installed, raised_by_a_part
+from vocolab.cli.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
 from vocolab.cli.sources import Sources
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
@@ -236,7 +236,7 @@ def _automatic(class_path: str) -> bool:
 
 
 def _check_strategy(strategy: Any, task: str) -> None:
-    """Refuse DeepSpeed, which takes one optimizer, for a task that steps its own."""
+    """Refuse DeepSpeed where it cannot run: for a task that steps its own optimizers, without its package or a GPU."""
     name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
     if "deepspeed" not in name.lower():
         return
@@ -244,7 +244,7 @@ def _check_strategy(strategy: Any, task: str) -> None:
         what = f"{task.rpartition('.')[2]} steps its own optimizers, and DeepSpeed takes one"
         raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml")
     if not installed("deepspeed"):
-        raise UsageError("the package deepspeed is missing", "trainer.strategy", "pip install 'vocolab[deepspeed]'")
+        raise UsageError("the package deepspeed is missing", "trainer.strategy", install("deepspeed"))
     if not torch.cuda.is_available():  # Lightning says so too, but after the hours of preparation
         raise UsageError(
             "DeepSpeed needs a CUDA GPU", "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"

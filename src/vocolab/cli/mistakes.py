@@ -65,7 +65,7 @@ def explain(error: BaseException, sources: Sources, parser: ArgumentParser, root
     fault = _read(message)
     if (match := ABSENT.search(message)) and (package := match[1] or match[2]) in EXTRAS:
         spelt, where = _where(fault.key, message, sources)
-        return UsageError(f"{spelt} needs the package {package}", where, f"pip install 'vocolab[{EXTRAS[package]}]'")
+        return UsageError(f"{spelt} needs the package {package}", where, install(package))
     if fault.kind == "unknown":
         return _unknown_key(fault, message, sources, parser)
     if fault.kind == "missing":
@@ -107,6 +107,11 @@ def nearest(word: str, words: Iterable[str], prefix: str = "") -> str:
     if close:
         return f"did you mean {prefix}{close[0]}?"
     return f"choose from {', '.join(words)}" if 0 < len(words) <= 12 else "correct the name"
+
+
+def install(package: str) -> str:
+    """How to get a package of `EXTRAS`."""
+    return f"pip install 'vocolab[{EXTRAS[package]}]'"
 
 
 def installed(package: str) -> bool:
