@@ -23,9 +23,9 @@ import webdataset
 from harness import arguments, record, report, seconds
 
 from vocolab.data.batches import Crops
-from vocolab.data.index import Index
 from vocolab.data.loader import PlannedBatches, TrainLoader
-from vocolab.data.pack import index_rows, write_tar
+from vocolab.data.preparation.pack import index_rows, write_tar
+from vocolab.data.shards.index import Index
 
 FRAMES, SIZE, CHANNELS, HOP = 22, 16, 1024, 320
 LENGTH, PER_SHARD = 600, 50  # frames of an utterance: 12 s

@@ -18,8 +18,8 @@ from vocolab import audio
 from vocolab.data.batches import TokenBudget
 from vocolab.data.budget import MARKS
 from vocolab.data.corpora import BuiltinSpeech
-from vocolab.data.index import ROW, Index
 from vocolab.data.plan import Items, UtterancePlan
+from vocolab.data.shards.index import ROW, Index
 
 TOKENS = 6000  # VALL-E's acoustic tokens a GPU
 SYMBOLS = 14  # a second

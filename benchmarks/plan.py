@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from harness import arguments, record, report
 
-from vocolab.data.index import ROW, Index
+from vocolab.data.shards.index import ROW, Index
 
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
 from vocolab.data.batches import Crops
-from vocolab.data.index import Index
+from vocolab.data.shards.index import Index
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 index = Index.open(Path(sys.argv[1]), "train")

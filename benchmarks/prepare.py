@@ -17,9 +17,9 @@ from harness import arguments, compare, report
 
 import vocolab
 from vocolab import _compat, audio
-from vocolab.data import encode
 from vocolab.data.corpora import Folder
-from vocolab.data.prepare import Prematch, Preparation
+from vocolab.data.preparation import encode
+from vocolab.data.preparation.prepare import Prematch, Preparation
 from vocolab.encoders import WavLM
 from vocolab.matching import Pool, average
 

@@ -10,9 +10,9 @@ from pathlib import Path
 SCRIPT = """
 import contextlib, sys, time
 from tests.data.parts import Letters, Quantiles
-from vocolab.data import scan, work
+from vocolab.data.preparation import scan, work
 from vocolab.data.corpora import LibriSpeech
-from vocolab.data.prepare import Preparation, Prematch, prepare
+from vocolab.data.preparation.prepare import Preparation, Prematch, prepare
 from vocolab.encoders.whisper import Whisper
 
 finish = work.Work.finish
@@ -37,7 +37,7 @@ def start(parts: str, corpus: Path, shards: Path, slow: float = 0.0, **environme
     script, root = shards.parent / "prepare_script.py", str(Path(__file__).parents[2])
     script.write_text(SCRIPT.replace("PARTS", parts))
     command = [sys.executable, str(script), str(corpus), str(shards), str(slow)]
-    environment = os.environ | {"PYTHONPATH": root} | environment
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root}/src"} | environment
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True, env=environment
     )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vocolab.data.batches import TokenBudget, Utterances
 from vocolab.data.budget import MARKS, TooLong
-from vocolab.data.index import ROW, Index
 from vocolab.data.plan import Items, Plan
+from vocolab.data.shards.index import ROW, Index
 from vocolab.errors import UsageError
 
 RATE = 25  # frames a second

@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tests.data.shards import CHANNELS, HOP, write_shards
 from tests.data.speech import librispeech
+from tests.data.tars import CHANNELS, HOP, write_shards
 from vocolab.audio import read
 from vocolab.data.batches import Crops, SpeechBatch, Utterances
 from vocolab.data.corpora import Corpus, Folder, Utterance

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from tests.data.parts import Letters, Loudness, Quantiles
+from tests.data.preparation.test_codes import tone
 from tests.data.speech import samples
-from tests.data.test_codes import tone
 from vocolab.data.batches import Crops, SpeechBatch, TokenBudget, Utterances
 from vocolab.data.corpora import Corpus, Folder, Utterance
-from vocolab.data.index import Index
 from vocolab.data.module import SpeechDataModule
 from vocolab.data.plan import Items
-from vocolab.data.reader import ShardReader
+from vocolab.data.shards.index import Index
+from vocolab.data.shards.reader import ShardReader
 from vocolab.errors import UsageError, VocolabError
 
 TEXTS = ["a cab", "bad", "add a bed", "dad", "cab", "abba", "a", "deed"]

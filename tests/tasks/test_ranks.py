@@ -35,7 +35,7 @@ model: {init_args: {adversarial_from: 1, optimizer: {init_args: {lr: 1.0e-12}}}}
 
 def run(recipe: Path, *flags: str) -> None:
     command = [sys.executable, "-m", "vocolab", "fit", "-c", str(recipe), *flags]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/src", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
 

@@ -18,11 +18,11 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from tests.tasks.test_vocoder import assert_equal, saved
 from tests.tasks.tokens import FittedNoise, Means, NoiseCodec, Tokens
 from vocolab.callbacks import EMA, Checkpoint
-from vocolab.cli.loggers import RunCSV
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import AR, NAR, LanguageModel, Split, Unified
 from vocolab.lm.backbones import BitNet, Llama, Mixtral, RetNet, Transformer
 from vocolab.parts import build
+from vocolab.recipe.loggers import RunCSV
 from vocolab.tasks import InverseSquareRoot, VALLETask, WarmupCosine
 from vocolab.text import SymbolMap
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vocolab.data.budget import PromptKind, Prompts, TokenPlan
-from vocolab.data.index import Index
 from vocolab.data.plan import Cover, CropPlan, Items, LengthPlan, Plan, UtterancePlan
+from vocolab.data.shards.index import Index
 from vocolab.errors import UsageError
 
 

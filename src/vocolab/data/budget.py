@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from vocolab.data.index import Index
 from vocolab.data.plan import Items, Plan, draw, mix, permute
+from vocolab.data.shards.index import Index
 from vocolab.errors import VocolabError
 
 PromptKind = Literal["prefix", "segment", "speaker"]

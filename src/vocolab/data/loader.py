@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vocolab.data.batches import Batches, SpeechBatch
 from vocolab.data.budget import TooLong
 from vocolab.data.plan import Plan, share, walk
-from vocolab.data.reader import ShardReader
+from vocolab.data.shards.reader import ShardReader
 from vocolab.errors import VocolabError
 
 

@@ -16,11 +16,11 @@ from vocolab.checkpoints import load_vocoder
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import Batches, Crops, SpeechBatch, TokenBudget, Utterances
 from vocolab.data.corpora import Corpus
-from vocolab.data.fit import STATE, load_state
 from vocolab.data.loader import CoveringBatches, EvaluationLoader, PlannedBatches, TrainLoader
-from vocolab.data.manifest import check_shards, read_manifest, read_symbols
 from vocolab.data.plan import Plan
-from vocolab.data.spec import Prematch, Preparation
+from vocolab.data.preparation.fit import STATE, load_state
+from vocolab.data.preparation.spec import Prematch, Preparation
+from vocolab.data.shards.manifest import check_shards, read_manifest, read_symbols
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.text import SymbolMap, Text
@@ -137,7 +137,7 @@ class SpeechDataModule(LightningDataModule):
         Returns their folder. Call it before any process group exists: it may take hours, and the ranks of a group time
         out waiting. Under torchrun or SLURM every process calls it and they share the work.
         """
-        from vocolab.data.prepare import prepare
+        from vocolab.data.preparation.prepare import prepare
 
         self._checked = prepare(self.preparation, self.shards, self.prepare_workers if workers is None else workers)
         return self._checked

@@ -13,9 +13,9 @@ from tests.data.parts import Loudness
 from tests.data.speech import BUILTIN, manifest, samples
 from vocolab.data.batches import TokenBudget
 from vocolab.data.corpora import BuiltinSpeech, Corpus, Folder, Manifest, Utterance
-from vocolab.data.manifest import check_shards
 from vocolab.data.module import SpeechDataModule
-from vocolab.data.prepare import Preparation, prepare
+from vocolab.data.preparation.prepare import Preparation, prepare
+from vocolab.data.shards.manifest import check_shards
 from vocolab.encoders import Mel
 from vocolab.errors import UsageError, VocolabError
 from vocolab.text import Characters

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vocolab.data import encode
-from vocolab.data.scan import Scan, Unit
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work, write_json
+from vocolab.data.preparation import encode
+from vocolab.data.preparation.scan import Scan, Unit
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work, write_json
 from vocolab.matching import Pool
 
 STAGE = "matched"

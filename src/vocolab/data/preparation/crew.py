@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from vocolab.data import encode, pack, prematch, scan
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work
+from vocolab.data.preparation import encode, pack, prematch, scan
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work
 from vocolab.errors import VocolabError
 
 STAGES = {encode.STAGE: encode.encode, prematch.STAGE: prematch.match, pack.STAGE: pack.pack}

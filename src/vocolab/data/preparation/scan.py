@@ -14,8 +14,8 @@ from typing import Any
 from vocolab import audio
 from vocolab.data.corpora import Utterance
 from vocolab.data.corpora.listing import KEY, KEY_RULE
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work, write_json
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
 
 UNIT_SECONDS = 240.0  # at most, unless a single utterance is longer: what a killed run loses, a worker

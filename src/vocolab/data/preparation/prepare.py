@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocolab.data import encode, fit, pack, prematch, scan
-from vocolab.data.crew import Crew, devices, share_of_ranks
-from vocolab.data.finish import finish
-from vocolab.data.manifest import NAME, check_shards
-from vocolab.data.progress import Display, await_others, beating
-from vocolab.data.spec import Prematch, Preparation, check_spec, default_folder
-from vocolab.data.work import Work
+from vocolab.data.preparation import encode, fit, pack, prematch, scan
+from vocolab.data.preparation.crew import Crew, devices, share_of_ranks
+from vocolab.data.preparation.finish import finish
+from vocolab.data.preparation.progress import Display, await_others, beating
+from vocolab.data.preparation.spec import Prematch, Preparation, check_spec, default_folder
+from vocolab.data.preparation.work import Work
+from vocolab.data.shards.manifest import NAME, check_shards
 from vocolab.errors import UsageError, VocolabError
 
 __all__ = ["Preparation", "Prematch", "check_shards", "prepare"]

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from vocolab import audio
 from vocolab.codecs.base import Codec, check_codes
-from vocolab.data import fit
-from vocolab.data.scan import MIN_SECONDS, Scan, Unit, too_short
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work, write_json
+from vocolab.data.preparation import fit
+from vocolab.data.preparation.scan import MIN_SECONDS, Scan, Unit, too_short
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work, write_json
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
 

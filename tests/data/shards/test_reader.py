@@ -10,10 +10,10 @@ import pytest
 import torch
 import webdataset
 
-from tests.data.shards import CHANNELS, HOP, utterance, write_shards
-from vocolab.data.index import ROW, Index
+from tests.data.tars import CHANNELS, HOP, utterance, write_shards
 from vocolab.data.plan import Items
-from vocolab.data.reader import ShardReader
+from vocolab.data.shards.index import ROW, Index
+from vocolab.data.shards.reader import ShardReader
 from vocolab.errors import VocolabError
 
 LENGTHS = [30, 7, 22, 51, 12, 40, 9, 33, 28, 61, 5, 18]

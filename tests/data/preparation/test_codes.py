@@ -21,12 +21,12 @@ from tests.data.parts import Letters, Loudness, Quantiles
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
 from vocolab.codecs import KMeansCodec
-from vocolab.data import fit, scan
-from vocolab.data import prepare as module
 from vocolab.data.corpora import Folder, LibriSpeech
-from vocolab.data.index import Index
-from vocolab.data.manifest import check_shards
-from vocolab.data.prepare import Preparation, prepare
+from vocolab.data.preparation import fit, scan
+from vocolab.data.preparation import prepare as module
+from vocolab.data.preparation.prepare import Preparation, prepare
+from vocolab.data.shards.index import Index
+from vocolab.data.shards.manifest import check_shards
 from vocolab.encoders import Mel, Whisper
 from vocolab.errors import UsageError, VocolabError
 from vocolab.text import Characters, SymbolMap

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocolab.data.index import ROW, Index
+from vocolab.data.shards.index import ROW, Index
 from vocolab.errors import VocolabError
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vocolab.data.work import Work
+from vocolab.data.preparation.work import Work
 from vocolab.errors import VocolabError
 
 

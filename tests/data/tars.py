@@ -1,4 +1,4 @@
-"""Small shards made with plain webdataset and tarfile, independent of `vocolab.data.prepare`."""
+"""Small shards made with plain webdataset and tarfile, independent of `vocolab.data.preparation.prepare`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import webdataset
 
-from vocolab.data.index import ROW, Index
-from vocolab.data.manifest import write_manifest
+from vocolab.data.shards.index import ROW, Index
+from vocolab.data.shards.manifest import write_manifest
 
 HOP, CHANNELS = 20, 5
 

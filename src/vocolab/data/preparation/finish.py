@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vocolab.data import encode, fit, pack, prematch, scan
-from vocolab.data.index import Index
-from vocolab.data.manifest import versions, write_manifest
-from vocolab.data.spec import FORMAT, Preparation, spec_hash
-from vocolab.data.work import Work
+from vocolab.data.preparation import encode, fit, pack, prematch, scan
+from vocolab.data.preparation.spec import FORMAT, Preparation, spec_hash
+from vocolab.data.preparation.work import Work
+from vocolab.data.shards.index import Index
+from vocolab.data.shards.manifest import versions, write_manifest
 from vocolab.files import atomic
 from vocolab.text import SymbolMap
 from vocolab.weights import sha256

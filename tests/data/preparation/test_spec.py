@@ -9,11 +9,11 @@ import shutil
 import pytest
 
 from tests.data.parts import Letters, Loudness
-from tests.data.shards import write_shards
+from tests.data.tars import write_shards
 from vocolab.codecs import KMeansCodec
 from vocolab.data.corpora import BuiltinSpeech, Folder
-from vocolab.data.manifest import check_shards, read_manifest
-from vocolab.data.spec import Prematch, Preparation, spec_hash
+from vocolab.data.preparation.spec import Prematch, Preparation, spec_hash
+from vocolab.data.shards.manifest import check_shards, read_manifest
 from vocolab.encoders.mel import Mel
 from vocolab.encoders.whisper import BUILT_IN, Whisper
 from vocolab.errors import UsageError, VocolabError

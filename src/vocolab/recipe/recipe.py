@@ -20,13 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
 from vocolab.callbacks import Checkpoint, Progress
-from vocolab.cli import loggers
-from vocolab.cli.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
-from vocolab.cli.sources import Sources
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
 from vocolab.files import atomic
+from vocolab.recipe import loggers
+from vocolab.recipe.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
+from vocolab.recipe.sources import Sources
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from jsonargparse import ArgumentParser
 
-from vocolab.cli.sources import Sources, without_init_args
 from vocolab.errors import UsageError, VocolabError
+from vocolab.recipe.sources import Sources, without_init_args
 
 KEY = re.compile(r'Parser key "([^"]+)":?\s*')
 OWNER = re.compile(r"Problem with given class_path '([^']+)'")

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from vocolab.cli import loggers
-from vocolab.cli.loggers import RunCSV
-from vocolab.recipe import Recipe
+from vocolab.recipe import Recipe, loggers
+from vocolab.recipe.loggers import RunCSV
 
 LOGGERS = Path(__file__).parents[2] / "configs" / "logger"
 

@@ -21,11 +21,11 @@ import torch
 from tests.data.background import start
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
-from vocolab.data import encode, scan
-from vocolab.data import prepare as module
 from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech
-from vocolab.data.index import Index
-from vocolab.data.prepare import Prematch, Preparation, prepare
+from vocolab.data.preparation import encode, scan
+from vocolab.data.preparation import prepare as module
+from vocolab.data.preparation.prepare import Prematch, Preparation, prepare
+from vocolab.data.shards.index import Index
 from vocolab.encoders.mel import Mel
 from vocolab.encoders.whisper import Whisper
 from vocolab.errors import UsageError, VocolabError
@@ -115,7 +115,7 @@ def test_a_rank_waits_no_longer_than_its_patience(corpus, tmp_path):
 
 
 def test_ranks_come_from_torchrun_or_slurm(monkeypatch):
-    from vocolab.data.crew import share_of_ranks
+    from vocolab.data.preparation.crew import share_of_ranks
 
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
@@ -473,7 +473,8 @@ def test_a_disk_that_refuses_leaves_no_half_shard(tmp_path):
         tone(tmp_path / f"in/s/{n}.wav", seconds=2)
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
-        "from vocolab.data.prepare import *; from vocolab.data.corpora import *; from vocolab.encoders import Mel\n"
+        "from vocolab.data.preparation.prepare import *\n"
+        "from vocolab.data.corpora import *; from vocolab.encoders import Mel\n"
         "prepare(Preparation(Folder(sys.argv[1], val=0), Mel()), sys.argv[2], 1)"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "in"), str(tmp_path / "out")]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vocolab import audio
 from vocolab.codecs.base import Codec
-from vocolab.data.scan import MIN_SECONDS, Scan
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work, write_json
+from vocolab.data.preparation.scan import MIN_SECONDS, Scan
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
 
 STAGE, ITEM = "fitted", "codec"

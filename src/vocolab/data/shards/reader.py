@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from vocolab.data.batches import SpeechBatch
-from vocolab.data.index import Index
-from vocolab.data.manifest import REMEDY, read_symbols
 from vocolab.data.plan import Items
+from vocolab.data.shards.index import Index
+from vocolab.data.shards.manifest import REMEDY, read_symbols
 from vocolab.errors import VocolabError
 from vocolab.text import SymbolMap
 

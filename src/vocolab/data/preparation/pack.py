@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vocolab.data import encode, prematch
-from vocolab.data.index import ROW
-from vocolab.data.scan import Item, Scan
-from vocolab.data.spec import Preparation
-from vocolab.data.work import Work, write_json
+from vocolab.data.preparation import encode, prematch
+from vocolab.data.preparation.scan import Item, Scan
+from vocolab.data.preparation.spec import Preparation
+from vocolab.data.preparation.work import Work, write_json
+from vocolab.data.shards.index import ROW
 from vocolab.matching import average
 from vocolab.weights import sha256
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from vocolab.cli import main
-from vocolab.cli.mistakes import raised_by_a_part
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
+from vocolab.recipe.mistakes import raised_by_a_part
 
 TRAINER = "  max_steps: 4\n"
 

@@ -1,0 +1,1 @@
+"""Shards: webdataset tars, the manifest and the index beside them, and reading from them."""
