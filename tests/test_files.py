@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vocolab.errors import UsageError, VocolabError
-from vocolab.files import atomic
+from vocolab.files import atomic, read_lines
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -41,3 +41,31 @@ def test_errors_are_one_line():
     error = VocolabError("what\nhappened", "where", "do this")
     assert str(error) == "what happened: where: do this"
     assert (error.status, UsageError("x").status) == (1, 2)
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_lines_end_at_newlines_alone(tmp_path, bom):
+    path = tmp_path / "file.txt"
+    text = "one\u2028still one\u2029\x85\x0b\x0c\x1c.\r\n\rthree\nfour"
+    for end in ("", "\n"):
+        path.write_bytes(bom + (text + end).encode())
+        assert read_lines(path) == ["one\u2028still one\u2029\x85\x0b\x0c\x1c.", "", "three", "four"]
+    path.write_bytes(bom)
+    assert read_lines(path) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"caf\xe9", ":1: .*iconv -f latin1 -t utf-8"),
+        (b"a\r\nb\n\rd \xe9\ne", ":4: "),
+        ("caf\u00e9".encode("utf-16"), ":1: .*iconv -f utf-16 -t utf-8"),
+        (b"a\n\xed\xa0\x80", ":2: "),  # half of a surrogate pair, which UTF-8 forbids
+    ],
+)
+def test_text_that_is_not_utf8_is_refused_naming_its_line(tmp_path, data, where):
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(VocolabError, match=f"not UTF-8 .byte 0x[0-9a-f]{{2}}.: {tmp_path}/a.txt{where}"):
+        read_lines(tmp_path / "a.txt")
+    with pytest.raises(VocolabError, match=f"cannot read the file .Is a directory.: {tmp_path}"):
+        read_lines(tmp_path)

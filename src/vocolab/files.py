@@ -1,7 +1,8 @@
-"""Files that are either whole or absent."""
+"""Files that are written whole or not at all, and files of text that are read strictly."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import uuid
@@ -38,3 +39,32 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 file, with or without a byte order mark, without their ends.
+
+    A line ends at `\\n`, `\\r\\n` or a `\\r` by itself. The other characters at which `str.splitlines` cuts (U+2028,
+    U+0085, a form feed) belong to the text. Raises `VocolabError` where the file cannot be read or, naming the line,
+    where it is not UTF-8.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise VocolabError(f"cannot read the file ({error.strerror or error})", path, "give a file of text") from error
+    return decode_lines(data, path)
+
+
+def decode_lines(data: bytes, where: object) -> list[str]:
+    """What `read_lines` returns for a file that holds `data`; `where` names it in an error."""
+    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    try:
+        lines = data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin1"
+        what = f"not UTF-8 (byte 0x{data[error.start]:02x})"
+        remedy = f"save it as UTF-8, as by: iconv -f {likely} -t utf-8 FILE > NEW"
+        raise VocolabError(what, f"{where}:{line}", remedy) from error
+    return lines if lines[-1] else lines[:-1]  # the last line may have an end or none

@@ -195,3 +195,20 @@ def test_yaml_files_build(tmp_path, monkeypatch):
     for path in CONFIGS.glob("*.yaml"):
         config = yaml.safe_load(path.read_text())
         assert classes[config["class_path"]](**config.get("init_args", {})).spec()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "all.trans.txt", "a.normalized.txt"])
+def test_transcripts_that_are_not_utf8_are_refused(tmp_path, name):
+    folder = touch(tmp_path, "train-clean-100/1/2/a.wav") / "train-clean-100/1/2"
+    (folder / name).write_bytes("b nothing\na Un caf\u00e9".encode("latin1"))
+    corpus = LibriTTS(tmp_path, train=["train-clean-100"], val=()) if "normal" in name else Folder(tmp_path)
+    with pytest.raises(VocolabError, match=rf"not UTF-8 .*{name}:2: .*iconv"):
+        corpus.splits()
+
+
+def test_transcripts_are_cut_at_newlines_alone(tmp_path):
+    folder = touch(tmp_path, "a/x.wav", "a/y.wav", "a/z.wav") / "a"
+    (folder / "all.trans.txt").write_text("x one\u2028two\x85three\r\n\ny\tfour  five\n", encoding="utf-8")
+    (folder / "z.txt").write_text("six\u2028\nseven ", encoding="utf-8")
+    texts = [u.text for u in Folder(tmp_path, val=0.0).splits()["train"]]
+    assert texts == ["one two three", "four five", "six seven"]

@@ -126,7 +126,7 @@ def test_odd_but_good_files(tmp_path, speech, write):
         ("[" * 100_000, "invalid JSON"),
         (A + '{"path": ["b.wav"], "speaker": "b"}', 'path is \\["b.wav"\\]: {file}:2: give a string'),
         ('{"path": "a.wav", "speaker": "ann", "text": "\\ud800"}', "text holds half a character .*{file}:1"),
-        (A.encode() + b'{"path": "\xe4.wav"}', "not UTF-8 .byte 0xe4.: {file}:2: save the manifest as UTF-8"),
+        (A.encode() + b'{"path": "\xe4.wav"}', "not UTF-8 .byte 0xe4.: {file}:2: save it as UTF-8"),
         ('{"path": "a.wav", "speaker": "ann", "key": "a/b"}', "key 'a/b': {file}:1: keys are up to 90 letters"),
         ("path\tspeaker\tkey\na.wav\ta\tx\nb.wav\tb\tx", "key 'x' is that of line 2 too: {file}:3: give each row its"),
         ("path\tspeaker\tkey\na.wav\ta\tx\nb.wav\tb\t", "row without key, while others have one: {file}:3"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vocolab.data.corpora.librispeech import LibriSpeech
-from vocolab.data.corpora.listing import Transcripts
+from vocolab.data.corpora.listing import Transcripts, whole_text
 
 MD5 = {
     "dev-clean": "0c3076c1e5245bb3f0af7d82087ee207",
@@ -52,5 +52,5 @@ class SentenceTexts(Transcripts):
         for ending in (".normalized.txt", ".original.txt"):
             own = path.with_name(path.stem + ending)
             if own.is_file():
-                return " ".join(own.read_text(encoding="utf-8-sig", errors="replace").split())
+                return whole_text(own)
         return super().of(path)

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from vocolab.audio.io import EXTENSIONS
 from vocolab.data.corpora.base import Utterance
 from vocolab.errors import UsageError
+from vocolab.files import read_lines
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance: a name in a ustar archive has 100 bytes
 KEY_RULE = "keys are up to 90 letters, digits, - and _"
@@ -63,7 +64,7 @@ class Transcripts:
     def of(self, path: Path) -> str | None:
         own = path.with_suffix(".txt")
         if own.is_file():
-            return " ".join(own.read_text(encoding="utf-8-sig", errors="replace").split())
+            return whole_text(own)
         if path.parent != self._folder:  # files come sorted, so a folder's lines are read once
             self._folder, self._lines = path.parent, _lines(path.parent)
         return self._lines.get(path.stem)
@@ -72,10 +73,15 @@ class Transcripts:
 def _lines(folder: Path) -> dict[str, str]:
     lines = {}
     for file in sorted(folder.glob("*.trans.txt")):
-        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-            stem, _, text = line.strip().partition(" ")
-            lines[stem] = text.strip()
+        for line in read_lines(file):
+            if words := line.split():
+                lines[words[0]] = " ".join(words[1:])
     return lines
+
+
+def whole_text(path: Path) -> str:
+    """All that a file of text holds, each run of white space as one space."""
+    return " ".join(word for line in read_lines(path) for word in line.split())
 
 
 def held_out(utterances: Sequence[Utterance], patterns: Sequence[str], option: str) -> set[str]:

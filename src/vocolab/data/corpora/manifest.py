@@ -15,6 +15,7 @@ from typing import Any
 from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.listing import KEY, KEY_RULE, clean_key, in_order, split_off
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import decode_lines
 
 COLUMNS = ("path", "speaker", "text", "language", "key", "split")
 REQUIRED = ("path", "speaker")
@@ -103,14 +104,8 @@ class _Row:
 
 def _rows(file: Path, data: bytes) -> Iterator[_Row]:
     """The rows of a manifest, each checked by itself. What the first line begins with tells JSON from TSV."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = f"not UTF-8 (byte 0x{data[error.start]:02x})"
-        raise VocolabError(what, f"{file}:{line}", "save the manifest as UTF-8") from error
-    # Not `splitlines`: a text may hold the other characters that Unicode counts among the ends of lines.
-    lines = [(f"{file}:{n}", line.rstrip("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    numbered = enumerate(decode_lines(data, file), 1)
+    lines = [(f"{file}:{n}", line) for n, line in numbered if line.strip()]
     if not lines:
         return
     read = _json if lines[0][1].lstrip().startswith(("{", "[")) else _tsv
