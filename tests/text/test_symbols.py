@@ -31,4 +31,19 @@ def test_unknown_symbols_are_counted():
     symbols = SymbolMap.of([["a"]])
     assert symbols.ids(["a", "z", "z", "y"]) == [1, 4, 0, 0, 0, 2]
     symbols.ids(["z"])
-    assert symbols.unknown == {"z": 3, "y": 1}
+    assert symbols.unknown == {"z": 3, "y": 1} and not symbols.left_out
+
+
+def test_punctuation_that_training_never_saw_is_left_out_and_counted():
+    symbols = SymbolMap.of([["a", " ", ","]])
+    plain = symbols.ids(["a", " ", "a", ",", " ", "a"])
+    assert symbols.ids(["«", "a", " ", "—", " ", "a", ",", " ", "a", " ", "…", ".", "."]) == plain
+    assert symbols.left_out == {"«": 1, "—": 1, "…": 1, ".": 2} and not symbols.unknown
+    assert symbols.ids(["+", "ˈ"]) == [1, 0, 0, 2]  # a sign and a mark of stress are no punctuation
+    assert symbols.ids([" ", "a", " ", " "]) == [1, 3, 5, 3, 3, 2]  # nothing is left out: as it stands
+
+
+def test_a_text_can_be_said_where_a_letter_of_it_is_known():
+    symbols = SymbolMap.of([["h", "ɔ̃", "ˈ", " ", ".", "1"]])
+    assert all(symbols.can_say(text) for text in (["h"], ["x", "h"], ["ɔ̃"], ["1", "."], [".", "…"]))
+    assert not any(symbols.can_say(text) for text in ([], [" "], ["x"], ["ˈ", "x", " ", "."], ["…", " "]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from vocolab.errors import VocolabError
 from vocolab.text.base import Text
+from vocolab.text.symbols import single_spaces
 
 # Kept as they are. One between two digits belongs to the number (3.5, 10:30, 1,000), which espeak reads aloud.
 _MARKS = re.compile(r"""([;!?¡¿—–…"«»“”„(){}\[\]。，、！？；：「」]|(?<!\d)[.,:]|[.,:](?!\d))""")
@@ -47,7 +48,7 @@ class Phonemes(Text):
             # The space around a piece is the text's; espeak's own would depend on what the piece is.
             spoken = _clusters(backend.phonemize([piece], strip=True)[0]) if piece.strip() else []
             pieces += [[" "] * piece[:1].isspace(), spoken, [" "] * piece[-1:].isspace()]
-        symbols = _single_spaces([symbol for piece in pieces for symbol in piece])
+        symbols = single_spaces([symbol for piece in pieces for symbol in piece])
         if not symbols:
             raise VocolabError("no text", repr(text[:40]), "give at least one word")
         return symbols
@@ -82,7 +83,7 @@ class Phonemes(Text):
 
 
 @functools.cache
-def _espeak() -> type:
+def _espeak() -> Any:
     """phonemizer's espeak backend, told where the library is."""
     try:
         import espeakng_loader
@@ -122,12 +123,3 @@ def _clusters(ipa: str) -> list[str]:
         elif category != "Cf":  # zero-width marks say nothing
             symbols.append(" " if char.isspace() else char)
     return symbols
-
-
-def _single_spaces(symbols: list[str]) -> list[str]:
-    """Without spaces at the ends and after another space."""
-    kept: list[str] = []
-    for symbol in symbols:
-        if symbol != " " or (kept and kept[-1] != " "):
-            kept.append(symbol)
-    return kept[:-1] if kept and kept[-1] == " " else kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +17,8 @@ class SymbolMap:
         """symbols: by id, beginning with `SPECIAL`; languages: by id."""
         self.symbols, self.languages = list(symbols), list(languages)
         self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
-        self.unknown: Counter[str] = Counter()  # what `ids` had no id for
+        self.unknown: Counter[str] = Counter()  # what `ids` has turned into `<unk>` so far
+        self.left_out: Counter[str] = Counter()  # the punctuation that `ids` has left out so far
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -28,10 +30,40 @@ class SymbolMap:
         return cls([*SPECIAL, *sorted(found)], sorted(set(languages)))
 
     def ids(self, symbols: Iterable[str]) -> list[int]:
-        """`<s>`, the symbols, `</s>` as ids. A symbol without one becomes `<unk>` and is counted in `unknown`."""
-        out = [self._ids[BEGIN]]
-        for symbol in symbols:
-            if symbol not in self._ids:
-                self.unknown[symbol] += 1
-            out.append(self._ids.get(symbol, 0))
-        return [*out, self._ids[END]]
+        """`<s>`, the symbols, `</s>` as ids.
+
+        A symbol without an id is left out where it is punctuation, and counted in `left_out`: a model that never saw a
+        full stop had better not try one. Any other becomes `<unk>`, and is counted in `unknown`.
+        """
+        symbols = list(symbols)
+        kept = [symbol for symbol in symbols if symbol in self._ids or not is_punctuation(symbol)]
+        if len(kept) < len(symbols):
+            self.left_out.update(s for s in symbols if s not in self._ids and is_punctuation(s))
+            kept = single_spaces(kept)
+        self.unknown.update(symbol for symbol in kept if symbol not in self._ids)
+        return [self._ids[BEGIN], *(self._ids.get(symbol, 0) for symbol in kept), self._ids[END]]
+
+    def can_say(self, symbols: Iterable[str]) -> bool:
+        """Whether any letter or digit of a text is known; in a text without one, whether any symbol is."""
+        symbols = [symbol for symbol in symbols if symbol != SPACE]
+        letters = [symbol for symbol in symbols if _is_letter(symbol)]
+        return any(symbol in self._ids for symbol in letters or symbols)
+
+
+def is_punctuation(symbol: str) -> bool:
+    return unicodedata.category(symbol[0]).startswith("P")
+
+
+def single_spaces(symbols: Iterable[str]) -> list[str]:
+    """Without spaces at the ends and after another space."""
+    kept: list[str] = []
+    for symbol in symbols:
+        if symbol != SPACE or (kept and kept[-1] != SPACE):
+            kept.append(symbol)
+    return kept[:-1] if kept and kept[-1] == SPACE else kept
+
+
+def _is_letter(symbol: str) -> bool:
+    """Letters and digits; not what only modifies a letter, such as the marks of stress and length."""
+    category = unicodedata.category(symbol[0])
+    return category[0] in "LN" and category != "Lm"
