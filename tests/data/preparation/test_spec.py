@@ -12,7 +12,8 @@ from tests.data.parts import Letters, Loudness
 from tests.data.tars import write_shards
 from vocolab.codecs import KMeansCodec
 from vocolab.data.corpora import BuiltinSpeech, Folder
-from vocolab.data.preparation.spec import Prematch, Preparation, spec_hash
+from vocolab.data.preparation.spec import Prematch, Preparation
+from vocolab.data.shards.identity import spec_hash
 from vocolab.data.shards.manifest import check_shards, read_manifest
 from vocolab.encoders.mel import Mel
 from vocolab.encoders.whisper import BUILT_IN, Whisper

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from vocolab.data.preparation import encode, fit, pack, prematch, scan
-from vocolab.data.preparation.spec import FORMAT, Preparation, spec_hash
+from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work
+from vocolab.data.shards.identity import FORMAT, spec_hash
 from vocolab.data.shards.index import Index
 from vocolab.data.shards.manifest import versions, write_manifest
 from vocolab.files import atomic

@@ -16,8 +16,9 @@ from vocolab.data.preparation import encode, fit, pack, prematch, scan
 from vocolab.data.preparation.crew import Crew, devices, share_of_ranks
 from vocolab.data.preparation.finish import finish
 from vocolab.data.preparation.progress import Display, await_others, beating
-from vocolab.data.preparation.spec import Prematch, Preparation, check_spec, default_folder
+from vocolab.data.preparation.spec import Prematch, Preparation
 from vocolab.data.preparation.work import Work
+from vocolab.data.shards.identity import check_spec, default_folder
 from vocolab.data.shards.manifest import NAME, check_shards
 from vocolab.errors import UsageError, VocolabError
 

@@ -1,21 +1,19 @@
-"""What shards are made of, and the identity that follows from it."""
+"""What shards are made of."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from vocolab.codecs.base import Codec
 from vocolab.data.corpora import Corpus
+from vocolab.data.shards.identity import FORMAT, default_folder, spec_hash
 from vocolab.encoders.base import Encoder
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError
 from vocolab.parts import describe
 from vocolab.text import Text
 
-FORMAT = 1
 DECODING = ("vocoder", "decoder")  # arguments of codecs that decide how codes sound, but not the codes
 
 
@@ -98,9 +96,7 @@ class Preparation:
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers, as written into the manifest."""
-        encoder = describe(self.encoder)
-        if encoder is not None:
-            encoder |= self.encoder.fingerprint()
+        encoder = None if self.encoder is None else describe(self.encoder) | self.encoder.fingerprint()
         prematch = None
         if self.prematch is not None:
             matching, synthesis = self.layers
@@ -136,50 +132,3 @@ def _codec_spec(codec: Codec) -> dict[str, Any]:
         if isinstance(part := getattr(codec, name), Encoder):
             arguments[name] = arguments[name] | part.fingerprint()
     return described | {"init_args": arguments} | codec.fingerprint()
-
-
-def default_folder(spec: dict[str, Any]) -> Path:
-    """The folder named by what the shards hold."""
-    return Path("shards") / spec_hash(spec)[:12]
-
-
-def spec_hash(spec: dict[str, Any]) -> str:
-    """sha256 of a spec. The path of a part whose weights' hash is in the spec does not enter."""
-    left = {key: value for key, value in _flat(spec).items() if key not in _places(spec)}
-    return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
-
-
-def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
-    """Raise `VocolabError` naming the keys in which shards differ from what is wanted, but for the corpus' place."""
-    old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
-    ignored = {"corpus.init_args.root"}
-    for place in _places(found) & _places(wanted):
-        owner = place.removesuffix("init_args.checkpoint") + "class_path"
-        ignored |= {place} if old.get(owner) == new.get(owner) else set()
-    keys = [k for k in sorted(old | new) if k not in ignored and old.get(k, ...) != new.get(k, ...)]
-    if keys:
-        differences = ", ".join(f"{key} ({_short(old, key)}, wanted {_short(new, key)})" for key in keys[:8])
-        more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-        remedy = "choose another --data.shards, or remove the folder to prepare it anew"
-        raise VocolabError(f"shards of another preparation: {differences}{more}", where, remedy)
-
-
-def _places(spec: dict[str, Any]) -> set[str]:
-    """The keys that say where weights lie whose hash stands beside them."""
-    weighed = (key for key in _flat(spec) if key.endswith(".weights"))
-    return {key.removesuffix("weights") + "init_args.checkpoint" for key in weighed}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}"""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
-
-
-def _short(flat: dict[str, Any], key: str) -> str:
-    if key not in flat:
-        return "absent"
-    text = json.dumps(flat[key])
-    return text if len(text) <= 60 else text[:57] + "..."

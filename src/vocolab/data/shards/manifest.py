@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from vocolab.data.preparation.spec import FORMAT, check_spec
+from vocolab.data.shards.identity import FORMAT, check_spec
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 from vocolab.text import SymbolMap
