@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocolab.data.plan import Cover, CropPlan, Items, LengthPlan, Plan, UtterancePlan, mix, permute, share, walk
+from vocolab.data.plan import Cover, CropPlan, Items, LengthPlan, Plan, UtterancePlan, share, walk
 
 
 def crops(plan: Plan) -> list[tuple[int, int]]:
@@ -25,33 +25,6 @@ def chi_square(counts: np.ndarray, expected: np.ndarray | float) -> float:
     expected = np.broadcast_to(expected, counts.shape)
     n = len(counts) - 1
     return float((((counts - expected) ** 2 / expected).sum() - n) / np.sqrt(2 * n))
-
-
-@given(n=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=60, deadline=None)
-def test_permute_is_a_permutation(n: int, key: int):
-    assert sorted(permute(np.arange(n), n, key)) == list(range(n))
-
-
-def test_permute_is_the_same_everywhere():
-    assert permute(np.arange(10), 10, 7).tolist() == [2, 4, 0, 7, 6, 5, 1, 9, 8, 3]
-    assert permute(np.array([0, 1, 299_999_999]), 300_000_000, 7).tolist() == [227923852, 247699425, 57822093]
-    assert mix(1, 2, 3) == 7702586659592502839
-
-
-def test_permute_spreads_every_number_evenly():
-    n, keys = 50, 4000
-    counts = np.zeros((n, n))
-    for key in range(keys):
-        counts[np.arange(n), permute(np.arange(n), n, key)] += 1
-    assert abs(chi_square(counts.ravel(), keys / n)) < 5
-
-
-def test_permute_leaves_no_trace_of_order():
-    placed = permute(np.arange(100_000), 100_000, 3)
-    steps = np.diff(placed) % 100_000
-    assert abs(chi_square(np.histogram(steps, bins=100, range=(0, 100_000))[0], 999.99)) < 5
-    assert abs(np.corrcoef(np.arange(100_000), placed)[0, 1]) < 0.02
 
 
 def test_every_possible_crop_is_equally_likely():

@@ -13,8 +13,8 @@ from tests.lm.tiny import Tiny, batch, row
 from vocolab.errors import VocolabError
 from vocolab.lm import AR, NAR, Condition, Response, Sampling, Split, Unified
 from vocolab.lm.backbones import Backbone, BitNet, Llama, Mixtral, RetNet, Transformer
-from vocolab.lm.sampling import uniforms
 from vocolab.lm.teacher import first_logits
+from vocolab.rng import uniforms
 
 GREEDY = Sampling(ar_temp=0, nar_temp=0, max_ar_steps=12)
 SAMPLED = Sampling(ar_temp=1.2, nar_temp=0.8, max_ar_steps=12)

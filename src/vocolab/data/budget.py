@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from vocolab.data.plan import Items, Plan, draw, mix, permute
+from vocolab.data.plan import Items, Plan
 from vocolab.data.shards.index import Index
 from vocolab.errors import VocolabError
+from vocolab.rng import draw, mix, permute
 
 PromptKind = Literal["prefix", "segment", "speaker"]
 MARKS = 5  # positions of a sequence beside text, prompt and response, at most: three separators, language, stop

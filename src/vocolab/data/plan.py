@@ -9,12 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-_MASK = (1 << 64) - 1
-_ROUNDS = 8
+from vocolab.rng import mix, permute
+
 _BLOCK = 64  # batches computed together
 
 
@@ -166,50 +165,3 @@ def walk(batches_of: Callable[[int], int], position: int) -> Iterator[tuple[int,
     while True:
         yield from ((epoch, batch) for batch in range(position, batches_of(epoch)))
         position, epoch = 0, epoch + 1
-
-
-def mix(*values: int) -> int:
-    """64 well-mixed bits of integers: the same on every machine."""
-    state = 0
-    for value in values:
-        state = (state + (value & _MASK) + 0x9E3779B97F4A7C15) & _MASK
-        state = _scramble(state, _MASK)
-    return state
-
-
-def draw(numbers: np.ndarray, limits: np.ndarray, key: int) -> np.ndarray:
-    """A random integer (b,) below each of `limits` (b,) for each of `numbers` (b,), chosen by `key`."""
-    bits = _scramble(numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key))
-    return (bits % limits.astype(np.uint64)).astype(np.int64)  # signed limits would turn all of it into floats
-
-
-def permute(numbers: np.ndarray, n: int, key: int) -> np.ndarray:
-    """Where a pseudo-random permutation of range(n), chosen by `key`, puts each of `numbers` (b,).
-
-    A Feistel network over a grid of about n cells, left and right half added modulo its sides (Black and Rogaway 2002,
-    §5); numbers that leave range(n) walk on along their cycle until they return.
-    """
-    side = max(int(np.ceil(np.sqrt(n))), 1)
-    other = -(-n // side)
-    keys = [mix(key, r) for r in range(_ROUNDS)]
-
-    def grid(x: np.ndarray) -> np.ndarray:
-        left, right = x // other, x % other
-        for r in range(0, _ROUNDS, 2):
-            left = (left + _scramble(right ^ keys[r]) % side) % side
-            right = (right + _scramble(left ^ keys[r + 1]) % other) % other
-        return left * other + right
-
-    out = grid(np.asarray(numbers).astype(np.uint64))
-    while (outside := out >= n).any():
-        out[outside] = grid(out[outside])
-    return out.astype(np.int64)
-
-
-def _scramble(x: Any, mask: int | None = None) -> Any:
-    """The finalizer of SplitMix64 (Steele et al. 2014): of uint64 (b,), which wrap, or of an int with a mask."""
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
-    x = x if mask is None else x & mask
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
-    x = x if mask is None else x & mask
-    return x ^ (x >> 31)

@@ -11,7 +11,8 @@ from torch import Tensor
 from vocolab.lm.backbones.base import State
 from vocolab.lm.base import Condition, Response
 from vocolab.lm.layout import at, pack
-from vocolab.lm.sampling import Sampling, beam_step, filtered, first_mu, first_scores, sample, tempered, uniforms
+from vocolab.lm.sampling import Sampling, beam_step, filtered, first_mu, first_scores, sample, tempered
+from vocolab.rng import uniforms
 
 if TYPE_CHECKING:
     from vocolab.lm.core import CodeModel

@@ -13,7 +13,8 @@ from vocolab.lm.base import Condition, Losses, Response
 from vocolab.lm.core import CodeModel, check_share, cross_entropy, hits
 from vocolab.lm.decode import fresh_seeds
 from vocolab.lm.layout import IGNORED, at, pack
-from vocolab.lm.sampling import Sampling, sample, uniforms
+from vocolab.lm.sampling import Sampling, sample
+from vocolab.rng import uniforms
 
 
 class NAR(CodeModel):

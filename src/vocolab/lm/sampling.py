@@ -1,7 +1,7 @@
 """From logits to tokens: pure functions of logits (B, V), in the order in which `sample` applies them.
 
 A token that is ruled out has a logit of minus infinity. Randomness comes in from outside, one uniform number a row
-(`uniforms`), so that a row's tokens do not depend on the rows beside it.
+(`rng.uniforms`), so that a row's tokens do not depend on the rows beside it.
 """
 
 from __future__ import annotations
@@ -86,37 +86,6 @@ class Sampling:
             mirostat_tau=0.0,
             repetition_window=0,
         )
-
-
-def uniforms(seeds: Tensor, count: int, stream: int = 0) -> Tensor:
-    """(B, count) float64 in (0, 1): number i of row b is a function of seeds[b], `stream` and i alone.
-
-    Counter-based (splitmix64), so that the same seed gives the same speech on any device, in any batch, and however
-    many numbers are asked for.
-    """
-    device = seeds.device
-    if device.type == "mps":  # it has no float64
-        seeds = seeds.cpu()
-    start = _mix(_mix(seeds.long()) + _signed((stream + 1) * 0xD1342543DE82EF95))
-    counter = torch.arange(1, count + 1, device=seeds.device) * _signed(0x9E3779B97F4A7C15)
-    bits = _shifted(_mix(start[:, None] + counter), 40)  # the upper 24 bits
-    drawn = (bits.double() + 0.5) / 2**24
-    return drawn.float().to(device) if device.type == "mps" else drawn
-
-
-def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
-    return z ^ _shifted(z, 31)
-
-
-def _shifted(z: Tensor, bits: int) -> Tensor:
-    return (z >> bits) & ((1 << (64 - bits)) - 1)  # torch's shift of a negative number fills with ones
-
-
-def _signed(value: int) -> int:
-    value %= 1 << 64
-    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def repetition_penalty(logits: Tensor, previous: Tensor, penalty: float, decay: float = 0.0) -> Tensor:

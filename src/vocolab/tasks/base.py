@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 
-from vocolab.data.plan import mix
+from vocolab.rng import mix
 from vocolab.tasks.schedules import Constant, Schedule
 
 
