@@ -389,6 +389,16 @@ def test_a_deepspeed_configuration_passes_through_whole(tmp_path, monkeypatch):
     assert strategy.config["compression_training"] == pruning and strategy.handles_gradient_accumulation
 
 
+@pytest.mark.parametrize("name", ["gpu", "ddp"])
+def test_on_gpus_cudnn_times_its_algorithms(name, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    arguments = ["-c", str(ROOT / "recipes" / "quickstart.yaml")]
+    arguments += ["--trainer", str(ROOT / "configs" / "trainer" / f"{name}.yaml")]
+    arguments += ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]  # as far as this machine can follow
+    assert Recipe(arguments).trainer.precision == "bf16-mixed"
+    assert torch.backends.cudnn.benchmark
+
+
 def last_line(capsys: pytest.CaptureFixture) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 

@@ -15,6 +15,7 @@ from vocolab import audio
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.matching import average, knn
+from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
 
 
@@ -108,6 +109,7 @@ class KNNVC(nn.Module):
         same = self.matching_layer == self.synthesis_layer
         return Voice(matching, matching if same else torch.cat([pair[1] for pair in encoded]))
 
+    @full_precision()
     @torch.inference_mode()
     def _encode(self, speech: str | Path | Tensor, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
         if self.encoder is None:
@@ -150,8 +152,9 @@ class KNNVC(nn.Module):
         query, pool = query_seq.to(device).float(), matching_set.to(device).float()
         if target_duration is not None:
             query = _stretch(query, self._frames(target_duration))
-        indices = knn(query, pool, self.topk if topk is None else topk)
-        feats = average(pool if synth_set is None else synth_set.to(device).float(), indices)
+        with full_precision():
+            indices = knn(query, pool, self.topk if topk is None else topk)
+            feats = average(pool if synth_set is None else synth_set.to(device).float(), indices)
         wav = self.vocode(feats[None])[0].cpu()
         return wav if tgt_loudness_db is None else audio.normalize_loudness(wav, self.sample_rate, tgt_loudness_db)
 

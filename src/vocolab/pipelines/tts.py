@@ -18,6 +18,7 @@ from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling
 from vocolab.pipelines.references import Excerpt, excerpts, whole
+from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 
 MAX_CHARACTERS = 1000  # of one text: over a minute of speech, far more than any model has seen in one piece
@@ -210,6 +211,7 @@ class TTS(nn.Module):
             raise UsageError(f"unknown language {language!r}", "--language", remedy)
         return (self.symbols.languages.index(language) if known else 0), language
 
+    @full_precision()
     @torch.inference_mode()
     def get_prompt(
         self, references: Sequence[str | Path], seconds: float | None = None, text: str | None = None
@@ -285,7 +287,8 @@ class TTS(nn.Module):
         found = []
         for codes, length, stopped in zip(response.codes, lengths, response.stopped.tolist(), strict=True):
             # A row at a time: a codec's frames may depend on the padding beside them.
-            wav = self.codec.decode(codes[None, :, :length])[0].float().cpu()
+            with full_precision():
+                wav = self.codec.decode(codes[None, :, :length])[0].float().cpu()
             found.append(Spoken(wav, codes[:, :length].cpu(), stopped, len(wav) / self.sample_rate, rate))
         return found
 

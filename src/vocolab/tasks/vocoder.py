@@ -18,6 +18,7 @@ from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
+from vocolab.precision import any_length
 from vocolab.tasks.base import Task, located
 from vocolab.tasks.schedules import Schedule
 from vocolab.vocoders.base import Vocoder
@@ -126,10 +127,12 @@ class VocoderTask(Task):
     def test_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
         return self._evaluate(batch, "test")
 
+    @any_length()
     def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
         rows = zip(self.vocoder(batch.feats), batch.audio_lengths.tolist(), strict=True)
         return [wav[:samples] for wav, samples in rows]
 
+    @any_length()
     def _evaluate(self, batch: SpeechBatch, split: str) -> Tensor:
         """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for
         the callbacks.

@@ -21,6 +21,7 @@ from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
+from vocolab.precision import full_precision
 
 STAGE = "encoded"
 CPU_BATCH, GPU_BATCH = 32.0, 120.0  # seconds of padded audio that the encoder sees at once
@@ -151,6 +152,7 @@ def batches(speeches: list[Speech], part: Encoder | Codec, seconds: float) -> It
         yield batch
 
 
+@full_precision()
 @torch.inference_mode()
 def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None, device: str) -> None:
     """Fill in the features, frame i standing for samples [hop·i, hop·(i+1))."""
@@ -169,6 +171,7 @@ def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None
                 raise VocolabError(what, type(encoder).__name__, "correct its alignment_padding")
 
 
+@full_precision()
 @torch.inference_mode()
 def encode_codes(codec: Codec, batch: list[Speech], device: str) -> None:
     """Fill in the codes."""

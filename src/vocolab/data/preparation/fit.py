@@ -16,6 +16,7 @@ from vocolab.data.preparation.scan import MIN_SECONDS, Scan
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
+from vocolab.precision import full_precision
 
 STAGE, ITEM = "fitted", "codec"
 STATE = "codec.safetensors"  # in the work, and beside the manifest in the end
@@ -44,6 +45,7 @@ class TrainingSpeech:
                 yield wav
 
 
+@full_precision()
 def fit(preparation: Preparation, work: Work, scan: Scan, device: str) -> None:
     """Fit the codec and leave its state on disk. The same state however many workers follow: on a CPU one thread
     computes, whatever the machine has.

@@ -15,6 +15,7 @@ from vocolab.data.preparation.scan import Scan, Unit
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.matching import Pool
+from vocolab.precision import full_precision
 
 STAGE = "matched"
 IN_MEMORY = 2 << 30  # bytes of a pool that is read at once; a larger one is read block by block from the disk
@@ -86,6 +87,7 @@ def match(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int]
         yield name
 
 
+@full_precision()
 def _neighbours(preparation: Preparation, work: Work, scan: Scan, unit: Unit, device: str) -> Neighbours | None:
     paths = pool_paths(work, pool_units(scan, unit), matching_name(preparation))
     if not paths:
@@ -105,6 +107,7 @@ def matching_name(preparation: Preparation) -> str:
     return "feats" if matching == stored else "match"
 
 
+@full_precision()
 def _match_unit(
     preparation: Preparation,
     work: Work,

@@ -1,0 +1,103 @@
+"""How a GPU computes: full float32 for numbers that are stored, and no search for algorithms where lengths vary."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+# torch keeps these settings for the whole process, not for a thread. So the first thread that enters sets them and the
+# last one that leaves restores them.
+_LOCK = threading.Lock()
+_inside = 0
+_restore: Callable[[], None] | None = None
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Inside, float32 is computed as float32: no TF32 or bfloat16 in matrix products, convolutions and recurrent
+    layers, and no autocast. Nor does cuDNN time its algorithms for each length, as in `any_length`.
+
+    A quantiser turns small errors into other codes: with TF32, its default for cuDNN, a GPU gave other codes than a CPU
+    for a quarter of the frames. Works as a decorator too; may be nested and used by several threads. Whatever was set
+    before is restored when the last one leaves. Autocast is turned off in the thread that enters alone.
+    """
+    global _inside, _restore
+    with _LOCK:
+        if _inside == 0:
+            _restore = _set_all()
+        _inside += 1
+    try:
+        with ExitStack() as stack:
+            for device in ("cpu", "cuda", "mps", "xpu"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            if _inside == 0 and _restore is not None:
+                _restore()
+
+
+@contextmanager
+def any_length() -> Iterator[None]:
+    """Inside, cuDNN does not time its algorithms for each new shape (`cudnn.benchmark`), which pays only where shapes
+    come again: for whole utterances, each of another length. Restored afterwards.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _set_all() -> Callable[[], None]:
+    """Set full precision for the process; return what restores the settings that were.
+
+    torch has two interfaces to the same switches and refuses to read one where the other says something else
+    (`allow_tf32` and `set_float32_matmul_precision`; `fp32_precision`, each level of which stands for those below that
+    are "none"). So both are set, and the old one is read while the new one agrees with it.
+    """
+    backends = torch.backends
+    # From the top, so that each is read without those above it. (torch 2.13 writes `backends.mkldnn.fp32_precision` to
+    # the top level by mistake, so it is left out.)
+    levels = (backends, backends.cudnn)
+    operations = (
+        *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),
+        *(backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
+    )
+    saved = []
+    for switch in levels:
+        saved.append((switch, switch.fp32_precision))
+        switch.fp32_precision = "none"
+    for switch in operations:
+        saved.append((switch, switch.fp32_precision))
+        switch.fp32_precision = "ieee"
+    matmul, convolutions = torch.get_float32_matmul_precision(), _cudnn_allows_tf32()
+    benchmark = backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = False
+    for switch in operations:  # the old interface has just changed them
+        switch.fp32_precision = "ieee"
+    backends.cudnn.benchmark = False
+
+    def restore() -> None:
+        torch.set_float32_matmul_precision(matmul)
+        backends.cudnn.allow_tf32 = convolutions
+        for switch, value in saved:
+            switch.fp32_precision = value
+        backends.cudnn.benchmark = benchmark
+
+    return restore
+
+
+def _cudnn_allows_tf32() -> bool:
+    """The old switch of cuDNN, while the new ones say no: torch raises where it disagrees with them."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return True
