@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -219,6 +220,13 @@ def test_prepare_builds_nothing_else(recipe, shards, capsys):
     assert main(["prepare", "-c", "tiny.yaml", *flags]) == 0
     assert capsys.readouterr().out == ""
     assert (Path("fresh") / "manifest.json").is_file() and not Path("runs").exists()
+    assert main(["prepare", "-c", "tiny.yaml", *flags, "--verify"]) == 0
+    assert re.search(r"^verified [0-9.]+ MB in fresh$", capsys.readouterr().err, re.MULTILINE)
+    shard = next(Path("fresh").glob("train/*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert main(["prepare", "-c", "tiny.yaml", *flags]) == 0
+    assert main(["prepare", "-c", "tiny.yaml", *flags, "--verify"]) == 1
+    assert f"damaged: its sha256 is not the manifest's: {shard}: remove" in capsys.readouterr().err
 
 
 def start(*args: str) -> subprocess.Popen:

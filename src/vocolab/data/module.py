@@ -24,6 +24,7 @@ from vocolab.data.shards.manifest import check_shards, read_manifest, read_symbo
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.text import SymbolMap, Text
+from vocolab.text.symbols import is_punctuation
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +194,11 @@ class SpeechDataModule(LightningDataModule):
 
     def _evaluation(self, split: str, required: bool) -> EvaluationLoader | list:
         root, lacking = self._root(), f"no {split} split"
-        if required or (root / "index" / f"{split}.npy").is_file():
+        there = split in read_manifest(root)["splits"]
+        if required and not there:
+            remedy = f"set --data.corpus.{split} to what is to be held out (in a manifest: rows of split {split})"
+            raise VocolabError(f"the shards have no {split} split", root, f"{remedy} and another --data.shards if set")
+        if there:
             dataset = CoveringBatches(root, split, self.val_batches, 0, *self._ranks())
             if dataset.length():
                 self._report(split, self.val_batches, dataset.plan(0), len(dataset.reader.index))
@@ -232,9 +237,11 @@ class SpeechDataModule(LightningDataModule):
     def _report_unknown(self) -> None:
         """Say which symbols of held-out texts training never shows."""
         for split, counts in read_manifest(self._root()).get("unknown_symbols", {}).items():
-            shown = " ".join(f"{symbol!r}×{count}" for symbol, count in list(counts.items())[:8])
-            more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-            self._warn(f"{self._root()}: symbols of {split} that train lacks become <unk>: {shown}{more}")
+            for fate, marks in (("are left out", True), ("become <unk>", False)):
+                chosen = [f"{s!r}×{count}" for s, count in counts.items() if is_punctuation(s) == marks]
+                if chosen:
+                    shown = " ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
+                    self._warn(f"{self._root()}: symbols of {split} that train lacks {fate}: {shown}")
 
     def _warn(self, line: str) -> None:
         if self._ranks()[0] == 0:

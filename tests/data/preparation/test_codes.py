@@ -21,7 +21,9 @@ from tests.data.parts import Letters, Loudness, Quantiles
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
 from vocolab.codecs import KMeansCodec
+from vocolab.data.batches import Utterances
 from vocolab.data.corpora import Folder, LibriSpeech
+from vocolab.data.module import SpeechDataModule
 from vocolab.data.preparation import fit, scan
 from vocolab.data.preparation import prepare as module
 from vocolab.data.preparation.prepare import Preparation, prepare
@@ -256,6 +258,43 @@ def test_symbols_come_from_training_and_unknown_ones_are_counted(tmp_path):
     found = manifest(make(tmp_path / "in", tmp_path / "out", val=["s-held"]))
     assert found["symbols"][4:] == ["a", "b", "c", "d"] and found["languages"] == []
     assert found["unknown_symbols"] == {"val": {"e": 1, "z": 3}}
+
+
+def test_held_out_texts_that_no_model_of_the_training_could_say_are_skipped(tmp_path, caplog):
+    texts = {"a": "bad cab.", "known": "bad!", "half": "dxx", "cyrillic": "да. да", "marks": "?!", "dot": "."}
+    for name, text in texts.items():
+        tone(tmp_path / f"in/s/{name}.wav", text=text)
+    held = ["s-half", "s-cyrillic", "s-marks", "s-dot"]
+    shards = make(tmp_path / "in", tmp_path / "out", val=held, text=Characters())
+    found = manifest(shards)
+    reason = "text: none of its letters is in the training texts"
+    assert found["skipped"] == [{"path": f"s/{name}.wav", "reason": reason} for name in ("cyrillic", "marks")]
+    assert found["splits"]["val"]["samples"] == 2 and set(samples(shards, "val")) == {"s-half", "s-dot"}
+    assert found["unknown_symbols"] == {"val": {"x": 2}}
+    assert len(Index.open(shards, "val")) == 2
+    for text in ("да", "#"):  # the one is known when all are read, the other at once
+        tone(tmp_path / "in/s/half.wav", text=text)
+        with pytest.raises(VocolabError, match="none of 1 files of split 'val' can be used: s/half.wav .text: "):
+            make(tmp_path / "in", tmp_path / text, val=["s-half"], text=Characters() if text != "#" else Letters())
+    tone(tmp_path / "only/s/half.wav", text="да"), tone(tmp_path / "only/s/b.wav", text="b")
+    with pytest.MonkeyPatch.context() as patch:  # nothing is held against texts where there is no training
+        patch.setattr(Folder, "splits", lambda self, own=Folder.splits: {"val": own(self)["train"]})
+        assert set(samples(make(tmp_path / "only", tmp_path / "all"), "val")) == {"s-half", "s-b"}
+
+
+def test_the_fate_of_unknown_symbols_is_said(tmp_path, caplog):
+    tone(tmp_path / "in/s/a.wav", text="bad cab"), tone(tmp_path / "in/s/held.wav", text="b, ae - é!!")
+    folder = str(make(tmp_path / "in", tmp_path / "out", val=["s-held"]))
+    data = SpeechDataModule(Folder(tmp_path / "in", val=["s-held"]), codec=Loudness(), text=Letters(), shards=folder)
+    data.batches = Utterances(size=1)
+    data.train_dataloader()
+    lines = [r.message.partition(": symbols ")[2] for r in caplog.records if "train lacks" in r.message]
+    assert lines == [
+        "of val that train lacks are left out: '!'×2 ','×1 '-'×1",
+        "of val that train lacks become <unk>: 'e'×1 'é'×1",
+    ]
+    (batch,) = data.val_dataloader()
+    assert batch.text.tolist() == [[1, 5, 3, 4, 0, 3, 0, 2]]  # "b ae é", of `abcd` after the four special ones
 
 
 def test_text_alone_and_features_with_text(tmp_path):

@@ -33,6 +33,18 @@ class Corpus(ABC):
         Raises `VocolabError` where nothing is found, naming the folder and the remedy.
         """
 
+    def files(self) -> list[str] | None:
+        """The sources of all utterances, sorted: what tells whether files came, went or were renamed since shards were
+        made of them. None where the spec tells that already.
+
+        To be overridden where `splits` reads more than names, as transcripts: each training asks for it.
+        """
+        return sorted(u.source for utterances in self.splits().values() for u in utterances)
+
+    def foreign(self) -> list[str]:
+        """Files, relative to the corpus, that seem to hold speech in a format that is not read here."""
+        return []
+
     def spec(self) -> dict[str, Any]:
         """The description of this corpus as far as it decides the utterances, its root made absolute."""
         spec = describe(self)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vocolab.audio.io import EXTENSIONS
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, split_off
+from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, foreign_files, how_to_convert, split_off
 from vocolab.errors import UsageError, VocolabError
 
 
@@ -33,14 +33,7 @@ class Folder(Corpus):
         self.test = test if isinstance(test, (int, float)) else list(test)
 
     def splits(self) -> dict[str, list[Utterance]]:
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise VocolabError("no such folder", root, "set --data.corpus.root to a folder of speech")
-        sources = audio_files(root, self.extensions)
-        if not sources:
-            kinds = " ".join(self.extensions)
-            raise VocolabError(f"no audio files ({kinds})", root, "set --data.corpus.root to a folder that holds some")
-        transcripts = Transcripts()
+        root, sources, transcripts = self._root(), self.files(), Transcripts()
         utterances = [
             Utterance(
                 clean_key(source), root / source, source, self._speaker(source), text=transcripts.of(root / source)
@@ -49,9 +42,27 @@ class Folder(Corpus):
         ]
         return split_off(utterances, self.val, self.test)
 
+    def files(self) -> list[str]:
+        root = self._root()
+        if not root.is_dir():
+            raise VocolabError("no such folder", root, "set --data.corpus.root to a folder of speech")
+        sources = audio_files(root, self.extensions)
+        if not sources:
+            remedy = "set --data.corpus.root to a folder that holds some"
+            if foreign := self.foreign():
+                remedy = f"there are {how_to_convert(foreign)}"
+            raise VocolabError(f"no audio files ({' '.join(self.extensions)})", root, remedy)
+        return sources
+
+    def foreign(self) -> list[str]:
+        return foreign_files(self._root(), self.extensions)
+
+    def _root(self) -> Path:
+        return Path(self.root).expanduser()
+
     def _speaker(self, source: str) -> str:
         if self.speaker is None:
-            return source.rpartition("/")[0] or Path(self.root).expanduser().resolve().name
+            return source.rpartition("/")[0] or self._root().resolve().name
         try:
             pattern = re.compile(self.speaker)
         except re.error as error:

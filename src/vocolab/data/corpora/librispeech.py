@@ -9,7 +9,7 @@ from typing import Any
 
 from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.download import fetch, unpack
-from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, in_order
+from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, foreign_files, in_order
 from vocolab.errors import UsageError, VocolabError
 
 MD5 = {
@@ -46,13 +46,22 @@ class LibriSpeech(Corpus):
         self.train, self.val, self.test = list(train), list(val), list(test)
 
     def splits(self) -> dict[str, list[Utterance]]:
-        root = Path(self.root).expanduser()
-        subsets = {"train": self.train, "val": self.val, "test": self.test}
-        named = [name for names in subsets.values() for name in names]
+        named = self._named()
         if len(set(named)) < len(named):
             raise UsageError("a subset is named twice", ", ".join(named), "name each in one split only")
-        found = {split: [u for name in names for u in self._subset(root, name)] for split, names in subsets.items()}
+        for name in named if self.download else ():
+            if self._find(name) is None:
+                self._download(name)
+        subsets = {"train": self.train, "val": self.val, "test": self.test}
+        found = {split: [u for name in names for u in self._subset(name)] for split, names in subsets.items()}
         return {split: in_order(utterances) for split, utterances in found.items() if utterances}
+
+    def files(self) -> list[str]:
+        return sorted(f"{name}/{source}" for name in self._named() for source in self._sources(name))
+
+    def foreign(self) -> list[str]:
+        folders = ((name, self._folder(name)) for name in self._named())
+        return [f"{name}/{path}" for name, folder in folders for path in foreign_files(folder)]
 
     def spec(self) -> dict[str, Any]:
         spec = super().spec()
@@ -60,26 +69,40 @@ class LibriSpeech(Corpus):
             del spec["init_args"][name]
         return spec
 
-    def _subset(self, root: Path, name: str) -> list[Utterance]:
-        folder = self._find(root, name)
-        if folder is None and self.download:
-            self._download(root, name)
-            folder = self._find(root, name)
-        if folder is None:
-            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
-            raise VocolabError(f"no {name} in the corpus", root, remedy)
-        transcripts = self._transcripts()
+    def _named(self) -> list[str]:
+        """The subsets of all splits."""
+        return [*self.train, *self.val, *self.test]
+
+    def _subset(self, name: str) -> list[Utterance]:
+        folder, transcripts = self._folder(name), self._transcripts()
+        return [_utterance(folder / source, f"{name}/{source}", transcripts) for source in self._sources(name)]
+
+    def _sources(self, name: str) -> list[str]:
+        """The audio files of a subset, relative to its folder."""
+        folder = self._folder(name)
         sources = [s for s in audio_files(folder) if s.count("/") == 2]
         if not sources:
             raise VocolabError("no SPEAKER/CHAPTER/*.flac", folder, f"set --data.corpus.root to a {self.name} layout")
-        return [_utterance(folder / source, f"{name}/{source}", transcripts) for source in sources]
+        return sources
 
-    def _find(self, root: Path, name: str) -> Path | None:
+    def _folder(self, name: str) -> Path:
+        folder = self._find(name)
+        if folder is None:
+            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
+            raise VocolabError(f"no {name} in the corpus", self._root(), remedy)
+        return folder
+
+    def _find(self, name: str) -> Path | None:
+        root = self._root()
         return next((f for f in (root / name, root / self.name / name) if f.is_dir()), None)
 
-    def _download(self, root: Path, name: str) -> None:
+    def _root(self) -> Path:
+        return Path(self.root).expanduser()
+
+    def _download(self, name: str) -> None:
         if name not in self.md5:
             raise UsageError(f"no such {self.name} subset {name!r}", "", "choose from " + " ".join(self.md5))
+        root = self._root()
         archive = root / f"{name}.tar.gz"
         fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, self.md5[name])
         unpack(archive, f"{self.name}/{name}", root / self.name / name)

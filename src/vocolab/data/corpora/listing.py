@@ -7,8 +7,9 @@ import fnmatch
 import hashlib
 import os
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from vocolab.audio.io import EXTENSIONS
@@ -18,18 +19,45 @@ from vocolab.files import read_lines
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance: a name in a ustar archive has 100 bytes
 KEY_RULE = "keys are up to 90 letters, digits, - and _"
+# Formats that speech comes in and libsndfile does not read.
+FOREIGN = tuple(".m4a .m4b .mp4 .aac .3gp .amr .wma .webm .mka .spx .ape .wv .tta .ra".split())
 
 
 def audio_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:
     """Paths of the audio files under `root`, relative to it, with forward slashes, sorted; without hidden ones."""
-    wanted = tuple("." + e.lower().lstrip(".") for e in extensions)
-    found, seen = [], set()
+    wanted = _suffixes(extensions)
+    return sorted(path for path in _files(root) if path.lower().endswith(wanted))
+
+
+def foreign_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:
+    """Paths of the files under `root` in a format of `FOREIGN`, but for those with a copy beside them that is read."""
+    wanted = _suffixes(extensions)
+    files = list(_files(root))
+    read = {os.path.splitext(path)[0] for path in files if path.lower().endswith(wanted)}
+    others = (path for path in files if path.lower().endswith(FOREIGN) and not path.lower().endswith(wanted))
+    return sorted(path for path in others if os.path.splitext(path)[0] not in read)
+
+
+def how_to_convert(foreign: Sequence[str]) -> str:
+    """What the `foreign` files are, and the command that makes them readable: `3 .m4a, 1 .wma: convert …`."""
+    count = Counter(PurePosixPath(path).suffix.lower() for path in foreign)
+    kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in count.most_common())
+    target = os.path.splitext(foreign[0])[0] + ".flac"
+    return f"{kinds}: convert each, as by: ffmpeg -i {shlex.quote(foreign[0])} {shlex.quote(target)}"
+
+
+def _suffixes(extensions: Iterable[str]) -> tuple[str, ...]:
+    return tuple("." + e.lower().lstrip(".") for e in extensions)
+
+
+def _files(root: Path) -> Iterator[str]:
+    """All files under `root`, relative to it, with forward slashes; without hidden ones."""
+    seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
         folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(os.path.join(folder, f)) not in seen]
         relative = Path(folder).relative_to(root)
-        found += [(relative / f).as_posix() for f in files if f[0] != "." and f.lower().endswith(wanted)]
-    return sorted(found)
+        yield from ((relative / f).as_posix() for f in files if f[0] != ".")
 
 
 def clean_key(path: str) -> str:
@@ -107,7 +135,7 @@ def split_off(
 
     What both claim goes to test. A fraction above 0 holds out at least one utterance, but never all.
     """
-    sources = {"val": set(), "test": set()}
+    sources: dict[str, set[str]] = {"val": set(), "test": set()}
     for split, share in (("test", test), ("val", val)):
         if not isinstance(share, (int, float)):
             sources[split] = held_out(utterances, share, split)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,9 @@ class Manifest(Corpus):
                 raise UsageError(f"{option} is {value!r}, but the rows name their splits", self._file(), remedy)
         named = {s: [u for row, u in zip(rows, utterances, strict=True) if row.values["split"] == s] for s in SPLITS}
         return {split: in_order(us) for split, us in named.items() if us}
+
+    def files(self) -> None:
+        """The spec holds a hash of the manifest."""
 
     def spec(self) -> dict[str, Any]:
         """With a hash of the manifest: what it holds decides the utterances, not where it lies.
@@ -172,7 +175,7 @@ def _string(column: str, value: Any, where: str) -> str:
     return value
 
 
-def _check_columns(columns: Sequence[str], where: str) -> None:
+def _check_columns(columns: Iterable[str], where: str) -> None:
     """A column that is not known is refused: a misspelt one must not end in training without texts, or on the test."""
     for column in columns:
         if column not in COLUMNS:

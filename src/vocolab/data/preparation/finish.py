@@ -9,22 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from vocolab.data.preparation import encode, fit, pack, prematch, scan
+from vocolab.data.preparation import encode, fit, pack, prematch, scan, spelling
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work
 from vocolab.data.shards.identity import FORMAT, spec_hash
 from vocolab.data.shards.index import Index
 from vocolab.data.shards.manifest import versions, write_manifest
 from vocolab.files import atomic
-from vocolab.text import SymbolMap
 from vocolab.weights import sha256
 
 
-def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> None:
-    """Write the index and, last, the manifest; then nothing of the work is needed any more."""
+def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> dict[str, Any]:
+    """Write the index and, last, the manifest, and return that; then nothing of the work is needed any more."""
     plan = pack.layout(preparation, work, found)
     shards = {name: work.read(pack.STAGE, name) for name in plan.shards}
-    splits = {}
+    splits, index = {}, []
     for split, speakers in plan.speakers.items():
         names = [name for name in plan.shards if name.startswith(f"{split}/")]
         tables = [np.load(work.item(pack.STAGE, name) / "rows.npy") for name in names]
@@ -43,6 +42,8 @@ def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[st
             size=0 if preparation.codec is None else preparation.codec.size,
         ).write(work.shards, split)
         seconds = round(float(rows["samples"].sum(dtype=np.int64)) / preparation.rate, 3)
+        written = [f"index/{split}.npy", f"index/{split}.json"]
+        index += [{"name": name, "sha256": sha256(work.shards / name)} for name in written]
         splits[split] = {"samples": len(rows), "seconds": seconds, "speakers": len(speakers)}
     manifest = {
         "format": FORMAT,
@@ -51,16 +52,19 @@ def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[st
         "versions": versions(),
         "splits": splits,
         "shards": list(shards.values()),
-        "skipped": sorted(_skipped(work, found), key=lambda entry: entry["path"]),
+        "index": index,
+        "skipped": sorted(_skipped(preparation, work, found), key=lambda entry: entry["path"]),
+        "listing": found.listing,
     }
     if preparation.prematch is not None:
         manifest["unmatched"] = _unmatched(work, found)
     if preparation.codec is not None:
         manifest["codec"] = _codec(preparation, work)
     if preparation.text is not None:
-        manifest |= _symbols(work, found)
+        manifest |= _symbols(preparation, work, found)
     write_manifest(work.shards, manifest)
     work.remove()
+    return manifest
 
 
 def _codec(preparation: Preparation, work: Work) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def _codec(preparation: Preparation, work: Work) -> dict[str, Any]:
     return about | {"state": {"name": fit.STATE, "sha256": sha256(state), "bytes": state.stat().st_size}}
 
 
-def _symbols(work: Work, found: scan.Scan) -> dict[str, Any]:
+def _symbols(preparation: Preparation, work: Work, found: scan.Scan) -> dict[str, Any]:
     """The symbol map of the training split, all languages, and how often other splits hold symbols it lacks."""
     counts: dict[str, Counter] = defaultdict(Counter)
     languages = set()
@@ -83,15 +87,20 @@ def _symbols(work: Work, found: scan.Scan) -> dict[str, Any]:
         done = work.read(encode.STAGE, unit.number)
         counts[unit.split].update(done["counts"])
         languages |= {found.items[position].utterance.language for position, _, _ in done["kept"]}
-    symbols = SymbolMap.of([counts["train"]], languages - {""} and languages)
+    for position, text in spelling.unsayable(preparation, work, found).items():
+        counts[found.items[position].split].subtract(text)
+    symbols = spelling.training_map(work, found, languages - {""} and languages)
     known = set(symbols.symbols)
-    unknown = {s: {symbol: n for symbol, n in c.items() if symbol not in known} for s, c in sorted(counts.items())}
-    unknown = {split: missing for split, missing in unknown.items() if missing}
+    unknown = {}
+    for split, count in sorted(counts.items()):
+        if missing := {symbol: n for symbol, n in count.items() if n and symbol not in known}:
+            unknown[split] = missing
     return {"symbols": symbols.symbols, "languages": symbols.languages, "unknown_symbols": unknown}
 
 
-def _skipped(work: Work, found: scan.Scan) -> Iterator[dict[str, str]]:
+def _skipped(preparation: Preparation, work: Work, found: scan.Scan) -> Iterator[dict[str, str]]:
     yield from found.skipped
+    yield from spelling.skipped(found, spelling.unsayable(preparation, work, found))
     for unit in found.units:
         yield from work.read(encode.STAGE, unit.number)["skipped"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vocolab.data.preparation import encode, prematch
+from vocolab.data.preparation import encode, prematch, spelling
 from vocolab.data.preparation.scan import Item, Scan
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
@@ -36,14 +36,15 @@ _KEPT = np.dtype(
 class Layout:
     """Which sample goes into which shard."""
 
-    kept: np.ndarray  # (n,) of _KEPT: every utterance that was encoded, and where in its unit
+    kept: np.ndarray  # (n,) of _KEPT: every utterance that is packed, and where in its unit
     shards: dict[str, np.ndarray]  # name without `.tar` -> rows of `kept`, in order
     speakers: dict[str, dict[str, int]]  # split -> speaker -> number, in alphabetical order
 
 
 def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
     """A pure function of what was encoded: the same in every process and after every restart."""
-    kept = np.array(list(_kept(work, scan)), dtype=_KEPT)
+    left_out = spelling.unsayable(preparation, work, scan)
+    kept = np.array([row for row in _kept(work, scan) if row[0] not in left_out], dtype=_KEPT)
     rows: dict[str, dict[str, list[int]]] = {}
     for row, position in enumerate(kept["item"]):
         item = scan.items[position]

@@ -94,7 +94,7 @@ def _neighbours(preparation: Preparation, work: Work, scan: Scan, unit: Unit, de
         return None
     joined, limit = Joined(paths), preparation.prematch.max_pool_frames
     if limit is not None and limit < len(joined):
-        seed = [preparation.seed, zlib.crc32(f"{unit.split}/{unit.pool}".encode())]
+        seed = [preparation.seed, zlib.crc32(f"{unit.split}/{unit.pool}".encode("utf-8", "surrogateescape"))]
         rows = np.sort(np.random.default_rng(seed).choice(len(joined), limit, replace=False))
         return Neighbours(Pool(torch.from_numpy(joined[rows]).to(device)), rows)
     if 2 * joined.shape[0] * joined.shape[1] <= IN_MEMORY:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocolab.data.preparation import encode, fit, pack, prematch, scan
+from vocolab.data.preparation import encode, fit, notes, pack, prematch, scan, spelling
 from vocolab.data.preparation.crew import Crew, devices, share_of_ranks
 from vocolab.data.preparation.finish import finish
 from vocolab.data.preparation.progress import Display, await_others, beating
@@ -47,12 +47,13 @@ def prepare(
     shards = Path(shards) if shards is not None else default_folder(spec)
     rank, world = share_of_ranks(rank, world)
     work = Work(shards, rank)
+    display = Display(progress and rank == 0)
     if (shards / NAME).exists():
-        check_shards(shards, spec)
+        manifest = check_shards(shards, spec)
         if rank == 0:
+            display.say(notes.change(preparation.corpus, manifest.get("listing"), shards))
             work.remove()  # in case a run was killed in its last moment
         return shards
-    display = Display(progress and rank == 0)
     run = _Run(preparation, spec, work, world, display, patience)
     with work.alone(lambda: display.say("another preparation is at work here: waiting for it")):
         if not run.ended():  # by another run, while this one waited
@@ -89,12 +90,14 @@ class _Run:
                 self.preparation, self.work, devices(self.preparation.device, workers)[: len(found.units)]
             ) as crew:
                 self.stage(encode.STAGE, found, crew)
-                _check_any_left(self.work, found)
+                _check_any_left(self.preparation, self.work, found)
                 if self.preparation.prematch is not None:
                     self.stage(prematch.STAGE, found, crew)
                 self.stage(pack.STAGE, found, crew)
             if self.work.rank == 0:
-                finish(self.preparation, self.work, found, self.spec)
+                manifest = finish(self.preparation, self.work, found, self.spec)
+                self.display.say(notes.skipped(manifest, self.work.shards))
+                self.display.say(notes.unmatched(manifest))
             self.wait(lambda: False, "the manifest")
         except FileNotFoundError as error:
             if not self.ended():  # else the first rank was through, and has tidied up
@@ -104,10 +107,12 @@ class _Run:
     def start(self) -> scan.Scan:
         """List the work: the first rank looks over the corpus, the others wait for its list."""
         self.work.clean(self.world)
-        if self.work.rank == 0 and not self.work.finished("scan", "all"):
+        resumed = self.work.finished("scan", "all")
+        if self.work.rank == 0 and not resumed:
             self.display.say("looking over the corpus")
             with beating(self.work):
                 listed = scan.scan(self.preparation)
+            self.display.say(notes.foreign(self.preparation.corpus))
             scan.save(self.work, listed | {"spec": self.spec})
         self.wait(lambda: self.work.finished("scan", "all"), "the list of files")
         begun = self.work.read("scan", "all")["spec"]
@@ -117,6 +122,8 @@ class _Run:
             remedy = "give that --data.corpus.root again, or remove the folder"
             raise VocolabError(f"unfinished shards of the corpus in {old}", self.work.shards, remedy)
         found = scan.load(self.work)
+        if self.work.rank == 0 and resumed:
+            self.display.say(notes.change(self.preparation.corpus, found.listing, self.work.shards))
         self.check_space(found)  # every rank: the others must not fill the disk that the first has refused
         return found
 
@@ -179,14 +186,15 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _check_any_left(work: Work, found: scan.Scan) -> None:
+def _check_any_left(preparation: Preparation, work: Work, found: scan.Scan) -> None:
     """Raise `VocolabError` where a split has lost all its files."""
     done = [work.read(encode.STAGE, unit.number) for unit in found.units]
-    left = {found.items[kept[0]].split for unit in done for kept in unit["kept"]}
+    unsayable = spelling.unsayable(preparation, work, found)
+    left = {found.items[kept[0]].split for unit in done for kept in unit["kept"] if kept[0] not in unsayable}
     lost = [item.split for item in found.items if item.split not in left]
     if not lost:
         return
     if work.rank == 0:
         work.remove()  # the files may be mended before the next run
-    skipped = [entry for unit in done for entry in unit["skipped"]]
+    skipped = [entry for unit in done for entry in unit["skipped"]] + spelling.skipped(found, unsayable)
     raise scan.nothing_left(len(found.items) + len(found.skipped), lost if left else [], skipped)

@@ -33,7 +33,8 @@ class Display:
         self.enabled, self.terminal = enabled, sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        if self.enabled:
+        """Print a line; nothing where there is none."""
+        if self.enabled and text:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, label: str, steps: Iterator[Any], weights: dict[Any, float]) -> Iterator[Any]:
@@ -50,7 +51,11 @@ class Display:
                 shown = done / total
                 self.say(text)
         if self.terminal and done:
-            self.say("")
+            self.end_line()
+
+    def end_line(self) -> None:
+        if self.enabled:
+            print(file=sys.stderr, flush=True)
 
     def say_over(self, text: str) -> None:
         if self.enabled:

@@ -14,6 +14,7 @@ from typing import Any
 from vocolab import audio
 from vocolab.data.corpora import Utterance
 from vocolab.data.corpora.listing import KEY, KEY_RULE
+from vocolab.data.preparation import notes
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
@@ -47,6 +48,7 @@ class Scan:
     items: list[Item]  # by split, speaker and key
     skipped: list[dict[str, str]]  # {"path", "reason"}
     units: list[Unit]
+    listing: dict[str, Any] | None = None  # of all files of the corpus, as `notes.listing` makes it
 
     @functools.cached_property
     def pools(self) -> dict[str, list[Unit]]:
@@ -75,7 +77,8 @@ def scan(preparation: Preparation) -> dict[str, Any]:
     lost = [split for split, _ in found if split not in kept]
     if lost or not items:
         raise nothing_left(len(found), lost if kept else [], skipped)
-    return {"items": items, "skipped": skipped, "units": list(_units(items, preparation))}
+    listing = notes.listing([u.source for _, u in found])
+    return {"items": items, "skipped": skipped, "units": list(_units(items, preparation)), "listing": listing}
 
 
 def nothing_left(files: int, lost: Sequence[str], skipped: Sequence[dict[str, str]]) -> VocolabError:
@@ -96,7 +99,7 @@ def load(work: Work) -> Scan:
     found = work.read("scan", "all")
     items = [Item(s, Utterance(**u | {"path": Path(u["path"])}), seconds) for s, seconds, u in found["items"]]
     units = [Unit(n, *unit) for n, unit in enumerate(found["units"])]
-    return Scan(items, found["skipped"], units)
+    return Scan(items, found["skipped"], units, found.get("listing"))
 
 
 def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:

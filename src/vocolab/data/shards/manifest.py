@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,29 @@ def check_shards(shards: Path, spec: dict[str, Any] | None = None) -> dict[str, 
         if sha256(path) != state["sha256"]:
             raise VocolabError("the codec is not the one that made these codes", path, REMEDY)
     return manifest
+
+
+def verify_shards(shards: Path, threads: int = 4) -> int:
+    """Read all files of finished shards and return their bytes. Raises `VocolabError` naming the first whose content is
+    not what the manifest says.
+    """
+    manifest = check_shards(shards)
+    entries = [*manifest["shards"], *manifest.get("index", [])]  # older manifests do not tell the index's sha256
+    paths = [Path(shards) / entry["name"] for entry in entries]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(_digest, paths))
+    damaged = [path for path, entry, own in zip(paths, entries, found, strict=True) if own != entry["sha256"]]
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        raise VocolabError(f"damaged: its sha256 is not the manifest's{more}", damaged[0], REMEDY)
+    return sum(path.stat().st_size for path in paths)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:  # a disk that no longer reads it, an index that is gone
+        return f"{error.strerror}"
 
 
 def versions() -> dict[str, str]:

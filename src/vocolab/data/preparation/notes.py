@@ -1,0 +1,60 @@
+"""Lines that say what a preparation did not do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vocolab.data.corpora import Corpus
+from vocolab.data.corpora.listing import digest, how_to_convert
+from vocolab.data.shards.manifest import NAME
+from vocolab.errors import VocolabError
+
+COMPARED = 1_000_000  # files at most: listing them anew takes seconds, and every training does it
+
+
+def listing(sources: Sequence[str]) -> dict[str, Any]:
+    """What tells a list of files from another, as the manifest keeps it: names alone, so that no file is looked at."""
+    return {"files": len(sources), "sha256": digest("\n".join(sorted(sources)))}
+
+
+def change(corpus: Corpus, then: dict[str, Any] | None, where: Path) -> str:
+    """A line where the files of a corpus are not those of `then`, a `listing`; none where that cannot be told."""
+    if then is None or then["files"] > COMPARED:
+        return ""
+    try:
+        files = corpus.files()
+    except VocolabError:  # the corpus is elsewhere: its shards are enough
+        return ""
+    if files is None or (now := listing(files)) == then:
+        return ""
+    counts = f"{now['files']:,} files, then {then['files']:,}" if now["files"] != then["files"] else "other names"
+    remedy = "remove the folder or choose another --data.shards to take the change in"
+    return f"{where}: the corpus has changed since its files were listed for these shards ({counts}): {remedy}"
+
+
+def foreign(corpus: Corpus) -> str:
+    """A line about files of formats that are not read; none where there are none."""
+    found = corpus.foreign()
+    return f"passed over {len(found):,} files in formats that are not read, {how_to_convert(found)}" if found else ""
+
+
+def skipped(manifest: dict[str, Any], shards: Path) -> str:
+    """A line about the files that were of no use, counted by reason; none where all were."""
+    entries = manifest["skipped"]
+    if not entries:
+        return ""
+    count = Counter(entry["reason"].partition(" (")[0] for entry in entries)
+    reasons = ", ".join(f"{n:,} × {reason}" for reason, n in count.most_common())
+    return f"skipped {len(entries):,} files: {reasons}; {shards / NAME} lists them under skipped"
+
+
+def unmatched(manifest: dict[str, Any]) -> str:
+    """A line about the utterances that were not prematched; none where all were, or nothing was to be."""
+    found = manifest.get("unmatched", {"utterances": 0})
+    if not found["utterances"]:
+        return ""
+    speakers = " ".join(found["speakers"][:5]) + (" …" if len(found["speakers"]) > 5 else "")
+    return f"{found['utterances']:,} utterances keep plain features, with too little to match them with: {speakers}"
