@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import sys
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from vocolab.data.corpora import Corpus
 from vocolab.encoders import Whisper
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
+from vocolab.imports import import_parts
 from vocolab.lm import AR, NAR, LanguageModel
 from vocolab.lm.backbones import Backbone, Transformer
-from vocolab.parts import build, describe
+from vocolab.parts import build, check_imported, describe, modules_of
 from vocolab.text import Text
 from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, WaveLoss
 
@@ -178,3 +180,42 @@ def test_nor_does_one_inside_another(tmp_path):
     with pytest.raises(VocolabError, match="no such class"):
         build({**description, "init_args": {"dim": borrowed}}, Vocoder)
     assert not proof.exists()
+
+
+class Outside:
+    """A class of a module that nobody named."""
+
+
+class Derived(Transformer):
+    """A part of ours, changed: imported by whoever runs this."""
+
+
+def test_what_is_inside_a_description_is_trusted_or_not(tmp_path, monkeypatch):
+    """Built are parts of ours, what derives from them, and classes of modules that were named: not what those borrow."""
+    (tmp_path / "named.py").write_text("from subprocess import Popen\n\n\nclass Helper:\n    pass\n")
+    monkeypatch.setattr("vocolab.imports._trusted", {"vocolab"})
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert type(build({"class_path": f"{__name__}.Derived"})) is Derived
+    with pytest.raises(VocolabError, match=f"{__name__}.Outside: .*--import {__name__} "):
+        build({"class_path": f"{__name__}.Outside"})
+    with pytest.raises(VocolabError, match="it has parts of named: named.Helper: .*--import named "):
+        build({"class_path": "named.Helper"})
+    import_parts([str(tmp_path / "named.py")])
+    assert type(build({"class_path": "named.Helper"})).__name__ == "Helper"
+    with pytest.raises(VocolabError, match="no such class: named.Popen"):
+        build({"class_path": "named.Popen", "init_args": {"args": ["true"]}})
+    with pytest.raises(VocolabError, match="no such class: named.Lost"):
+        build({"class_path": "named.Lost"})
+
+
+def test_all_modules_of_a_description_are_named_at_once():
+    inner = {
+        "class_path": "mine.backbone.B",
+        "init_args": {"linear": "other.L", "act": {"class_path": "torch.nn.ReLU"}},
+    }
+    described = [{"class_path": "vocolab.lm.AR", "init_args": {"backbone": inner}}, {"class_path": "third.C"}]
+    assert modules_of(described) == ["mine.backbone", "other", "third"]
+    with pytest.raises(VocolabError, match="a.ckpt: .* --import mine.backbone --import other --import third "):
+        check_imported(described, "a.ckpt")
+    with pytest.raises(VocolabError, match="move their class from the script"):
+        build({"class_path": "__main__.Lost"})

@@ -21,7 +21,7 @@ from vocolab.codecs import Codec
 from vocolab.errors import VocolabError
 from vocolab.files import atomic, check_absent
 from vocolab.lm import LanguageModel
-from vocolab.parts import build, describe
+from vocolab.parts import build, check_imported, describe
 
 
 def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = F
 def _language_model(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The card and the weights of a language model, which fit each other."""
     card = dict(check_format(content[CARD], path))
+    check_imported([card["lm"], card["codec"]], path)
     state = content.get("state_dict", {})
     fill(build(card["lm"], LanguageModel), section(state, "lm."), path)
     card["codec_licence"] = build(card["codec"], Codec).licence

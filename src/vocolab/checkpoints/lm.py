@@ -11,7 +11,7 @@ from vocolab.checkpoints.vocoder import load_vocoder
 from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import LanguageModel
-from vocolab.parts import build
+from vocolab.parts import build, check_imported
 
 
 @dataclass
@@ -37,6 +37,7 @@ def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
         also = "vocolab convert speaks with this one; " if vocoder else ""
         raise VocolabError(what, path, f"{also}give a checkpoint of a language model's training")
     meta, state = check_format(content[CARD], path), content.get("state_dict", {})
+    check_imported([meta["lm"], meta["codec"], meta["text"]], path)
     lm = build(meta["lm"], LanguageModel)
     fill(lm, section(state, "lm."), path)
     return LMCheckpoint(lm.eval(), _codec(meta, section(state, "codec."), path, codec), dict(meta))

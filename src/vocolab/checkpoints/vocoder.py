@@ -12,7 +12,7 @@ from torch import nn
 from vocolab.checkpoints.content import CARD, FORMAT, State, check_format, fill, read_checkpoint, section
 from vocolab.checkpoints.official import generator, load_discriminator, official_names
 from vocolab.errors import VocolabError
-from vocolab.parts import build
+from vocolab.parts import build, check_imported
 from vocolab.vocoders import Vocoder
 
 
@@ -49,6 +49,7 @@ def _own(content: Mapping[str, Any], path: str | Path) -> VocoderCheckpoint:
         other = "vocolab synthesize speaks with this one; " if meta.get("kind") == "lm" else ""
         remedy = f"{other}give a checkpoint of a vocoder's training"
         raise VocolabError(f"holds a model of kind {meta.get('kind')!r}, no vocoder", path, remedy)
+    check_imported(meta["vocoder"], path)
     vocoder = build(meta["vocoder"], Vocoder)
     fill(vocoder, state, path)
     return VocoderCheckpoint(vocoder.eval(), dict(meta))

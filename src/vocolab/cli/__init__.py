@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from vocolab import __version__
 from vocolab.errors import UsageError, VocolabError
+from vocolab.imports import import_parts
 
 # Methods of Lightning's Trainer: everything behind the name goes to the recipe's parser.
 TRAINER = {
@@ -72,9 +73,20 @@ def _run(argv: list[str]) -> int:
         module = importlib.import_module(path)
         parser = Parser(prog=f"vocolab {name}", description=module.__doc__ or summary, allow_abbrev=False)
         module.add_arguments(parser)
+        parser.add_argument(
+            "--import",
+            dest="imports",
+            metavar="MODULE",
+            action="append",
+            default=[],
+            help="a module with parts of your own: package.module, or the path of a .py file; may be repeated",
+        )
         parsed, parsed.rest = parser.parse_known_args(argv[1:])
-        if parsed.rest and not getattr(module, "TAKES_RECIPE", False):
+        if getattr(module, "TAKES_RECIPE", False):
+            parsed.rest += [f"--import={name}" for name in parsed.imports]  # a key of the recipe
+        elif parsed.rest:
             parser.error(f"unknown argument {parsed.rest[0]!r}{_nearest(parsed.rest[0], parser)}")
+        import_parts(parsed.imports, "--import")
         return module.run(parsed) or 0
     _top(argv)
     close = difflib.get_close_matches(name, [*TRAINER, *COMMANDS], 1)

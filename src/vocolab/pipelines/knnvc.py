@@ -4,7 +4,7 @@ Neighbors").
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from vocolab import audio
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
+from vocolab.imports import import_parts
 from vocolab.matching import average, knn
+from vocolab.parts import build, check_imported
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
 
@@ -58,18 +60,22 @@ class KNNVC(nn.Module):
         topk: int | None = None,
         matching_layer: int | None = None,
         synthesis_layer: int | None = None,
+        imports: Sequence[str] = (),
     ) -> KNNVC:
         """Load a vocoder of this project or an official `g_*.pt`, with the encoder and the matching it was trained
         with.
 
         `encoder`: an `Encoder`, or a path or name to read the encoder's weights from instead of what the checkpoint
         says. An official file names no encoder: without one, `match` and `vocode` on given features work and
-        `get_features` raises.
+        `get_features` raises. `imports`: modules that hold parts of it outside vocolab.
         """
         from vocolab.checkpoints import load_vocoder
 
+        import_parts(imports)
         loaded = load_vocoder(path)
         matching = loaded.meta.get("matching") or {}
+        if not isinstance(encoder, Encoder):
+            check_imported(loaded.meta.get("encoder"), path)
         own = encoder if isinstance(encoder, Encoder) else _encoder(loaded.meta.get("encoder"), encoder)
         return cls(
             loaded.vocoder.fold(),  # norms are for training
@@ -178,7 +184,6 @@ class KNNVC(nn.Module):
 def _encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder | None:
     """The encoder a checkpoint describes, with its weights read from elsewhere if told so."""
     from vocolab.encoders import WavLM
-    from vocolab.parts import build
 
     if described is None:
         return (

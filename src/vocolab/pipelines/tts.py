@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
+from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling
+from vocolab.parts import build
 from vocolab.pipelines.references import Excerpt, excerpts, whole
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
@@ -86,19 +88,21 @@ class TTS(nn.Module):
         device: str = "cpu",
         dtype: str | None = None,
         codec: str | Path | None = None,
+        imports: Sequence[str] = (),
     ) -> TTS:
         """Load a checkpoint or a safetensors export of this project.
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
-        where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks. Raises
+        where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks.
+        `imports`: modules that hold parts of it outside vocolab. Raises
         `VocolabError` where the file holds no language model, the codec is not that of its training, or it cannot
         decode.
         """
         from vocolab.checkpoints import load_lm
-        from vocolab.parts import build
 
         if dtype is not None and dtype not in DTYPES:
             raise UsageError(f"no such type {dtype!r}", "--dtype", f"give one of {', '.join(DTYPES)}")
+        import_parts(imports)
         loaded = load_lm(path, codec)
         meta = loaded.meta
         symbols = SymbolMap(meta["symbols"], meta["languages"])

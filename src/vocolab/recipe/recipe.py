@@ -24,6 +24,7 @@ from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
 from vocolab.files import atomic
+from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers
 from vocolab.recipe.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
 from vocolab.recipe.sources import Sources
@@ -31,13 +32,14 @@ from vocolab.recipe.sources import Sources
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None, imports: Sequence[str] = ()) -> Recipe:
     """Read a recipe, some of its keys overridden, as `{"trainer.max_steps": 2}`. Nothing is built or seeded yet.
 
-    Raises `UsageError`, one line, for whatever is wrong with it.
+    `imports`: modules with parts of one's own (`vocolab.imports`), beside those that the recipe names. Raises
+    `UsageError`, one line, for whatever is wrong with it.
     """
     flags = [f"--{key}={_flag(value)}" for key, value in (overrides or {}).items()]
-    return Recipe(["-c", str(path), *flags])
+    return Recipe(["-c", str(path), *flags, *(f"--import={name}" for name in imports)])
 
 
 def _flag(value: Any) -> str:
@@ -60,6 +62,10 @@ class Recipe(LightningCLI):
 
     def __init__(self, arguments: Sequence[str], prog: str = "vocolab fit"):
         self.sources = Sources.of(arguments)
+        load_entry_points()
+        self.imports = [
+            name for module, where, folders in self.sources.imports() for name in import_parts([module], where, folders)
+        ]  # before parsing, which looks for classes among those that are imported
         try:
             super().__init__(
                 LightningModule,
@@ -97,6 +103,12 @@ class Recipe(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_argument(
+            "--import",
+            type=list[str] | str | None,
+            default=None,
+            help="modules with parts of your own: package.module, or the path of a .py file; may be repeated",
+        )
+        parser.add_argument(
             "--ckpt_path", type=str | None, default=None, help="what to start from: last, best or a file"
         )
         # Declared so that no recipe, nor a run's config.yaml, states the width; `model` applies it. jsonargparse would
@@ -107,6 +119,7 @@ class Recipe(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        self.config["import"] = list(dict.fromkeys(self.imports)) or None
         check_top_keys(self.sources, parser)
 
     def _set_seed(self) -> None:

@@ -42,6 +42,7 @@ class Sources:
     recipes: list[Path] = field(default_factory=list)
     slots: list[tuple[str, Path]] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)  # as written, without dashes -> value
+    modules: list[str] = field(default_factory=list)  # of --import, which may be repeated
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Sources:
@@ -50,6 +51,8 @@ class Sources:
         for flag, value in _pairs(arguments):
             if flag in ("-c", "--config"):
                 found.recipes.append(Path(value))
+            elif flag == "--import":
+                found.modules.append(value)
             elif value.endswith(SUFFIXES):
                 found.slots.append((flag.lstrip("-").rstrip("+"), Path(value)))
             else:
@@ -72,6 +75,19 @@ class Sources:
             if path.is_file():
                 for key, _ in _compose(path).value:
                     yield Place(path, key.start_mark.line + 1, str(key.value))
+
+    def imports(self) -> Iterator[tuple[str, str, list[Path]]]:
+        """The modules that the recipes and the command line name to be imported: each with the place that names it, and
+        the folder of the recipe.
+        """
+        for path in self.recipes:
+            node = _compose(path) if path.is_file() else None
+            for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+                if key.value == "import":
+                    for name in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                        if name.tag != "tag:yaml.org,2002:null":
+                            yield str(name.value), f"{path}:{name.start_mark.line + 1}", [path.parent]
+        yield from ((name, "--import", []) for name in self.modules)
 
     def locate(self, key: str) -> Place | None:
         """The last place that sets `key` (with or without `init_args`), slot files included."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 
+from vocolab.parts import modules_of
 from vocolab.rng import mix
 from vocolab.tasks.schedules import Constant, Schedule
 
@@ -35,7 +36,8 @@ class Task(LightningModule):
         """
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["vocolab"] = {"format": 1, **self.card()}
+        card = self.card()
+        checkpoint["vocolab"] = {"format": 1, **card, "imports": modules_of(card)}
         _to_whole_update(checkpoint, self.trainer.accumulate_grad_batches)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

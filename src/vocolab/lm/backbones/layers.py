@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vocolab.errors import UsageError
 from vocolab.lm.backbones.linear import PackedLinear
+from vocolab.parts import check_imported
 
 if TYPE_CHECKING:
     from vocolab.lm.backbones.cache import KVCache, Whole
@@ -37,9 +38,11 @@ def linear_class(linear: Linear) -> type[nn.Linear]:
             importlib.import_module(module)
         except ImportError:
             pass
+    else:
+        check_imported({"linear": linear}, f"linear: {linear}")
     cls = getattr(sys.modules.get(module), name, None)
     if not (inspect.isclass(cls) and issubclass(cls, nn.Linear)):
-        raise UsageError("no such subclass of nn.Linear", linear, "import its module first, or give BitLinear or null")
+        raise UsageError("no such subclass of nn.Linear", linear, "correct the name, or give BitLinear or null")
     return cls
 
 
