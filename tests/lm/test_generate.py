@@ -13,7 +13,6 @@ from tests.lm.tiny import Tiny, batch, row
 from vocolab.errors import VocolabError
 from vocolab.lm import AR, NAR, Condition, Response, Sampling, Split, Unified
 from vocolab.lm.backbones import Backbone, BitNet, Llama, Mixtral, RetNet, Transformer
-from vocolab.lm.teacher import first_logits
 from vocolab.rng import uniforms
 
 GREEDY = Sampling(ar_temp=0, nar_temp=0, max_ar_steps=12)
@@ -52,9 +51,8 @@ def unequal(kind: str, sampling: Sampling, seeds: Tensor | None = SEEDS):
 @pytest.mark.parametrize("kind", ["ar", "unified"])
 def test_greedy_generation_is_the_argmax_of_teacher_forcing(kind: str) -> None:
     model, response, (condition, *_) = unequal(kind, GREEDY)
-    ar = model if kind == "ar" else None
     codes, lengths = response.codes, response.lengths
-    logits = ar.logits(condition, codes, lengths) if ar else first_logits(model, condition, codes[:, 0], lengths)
+    logits = model.first_logits(condition, codes, lengths)
     for b, n in enumerate(lengths.tolist()):
         first = logits[b].clone()
         first[0, 16] = -torch.inf  # it cannot stop at once

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from vocolab.lm.layout import IGNORED, ar_targets, at, pack, with_stop
+from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
 
 
 def test_golden_layout() -> None:
     # Golden: text 4, language 1, prompt 6, response 20 -> 35 tokens with the stop, 34 targets.
     text, codes = torch.tensor([[1, 7, 8, 2]]), torch.arange(100, 120)[None]
     one = torch.ones(1, dtype=torch.long)
-    targets = ar_targets(text, one * 4, one * 5, one * 6, codes, one * 20, stop=1024)
-    assert targets.tolist() == [[7, 8, 2, IGNORED, 5, *[IGNORED] * 8, *range(100, 120), 1024]]
+    # The text and its separator predict [7, 8, 2, none, 5], the language to the prompt nothing, then come the codes.
+    assert text_targets(text, one * 4, one * 5).tolist() == [[7, 8, 2, IGNORED, 5]]
+    assert with_stop(codes, one * 20, stop=1024).tolist() == [[*range(100, 120), 1024]]
     sep = torch.zeros(1, 1, 3)
     vectors = [torch.rand(1, 4, 3), sep, torch.rand(1, 1, 3), sep, torch.rand(1, 6, 3), sep, torch.rand(1, 21, 3)]
     packed = pack(vectors, [one * v.shape[1] for v in vectors])
@@ -39,16 +40,19 @@ def test_rows_are_packed_as_if_alone() -> None:
 
 
 def test_targets_of_unequal_rows_are_those_of_each_alone() -> None:
-    g = torch.Generator().manual_seed(1)
-    text, codes = torch.randint(0, 9, (3, 5), generator=g), torch.randint(0, 9, (3, 7), generator=g)
-    n, p, m = torch.tensor([5, 2, 3]), torch.tensor([0, 4, 1]), torch.tensor([3, 7, 1])
-    language = torch.tensor([0, 1, 2])
-    together = ar_targets(text, n, language, p, codes, m, stop=9)
-    for b in range(3):
-        one = slice(b, b + 1)
-        alone = ar_targets(text[one, : n[b]], n[one], language[one], p[one], codes[one, : m[b]], m[one], stop=9)[0]
-        assert torch.equal(together[b, : len(alone)], alone)
-        assert bool((together[b, len(alone) :] == IGNORED).all())
+    text = torch.tensor([[1, 3, 4, 5, 2], [1, 2, 7, 7, 7], [1, 6, 2, 7, 7]])  # 7: padding
+    n, language = torch.tensor([5, 2, 3]), torch.tensor([0, 8, 9])
+    none = IGNORED
+    assert text_targets(text, n, language).tolist() == [
+        [3, 4, 5, 2, none, 0],
+        [2, none, 8, none, none, none],
+        [6, 2, none, 9, none, none],
+    ]
+    assert text_targets(text, n, None).tolist() == [
+        [3, 4, 5, 2, none, none],
+        [2, none, none, none, none, none],
+        [6, 2, none, none, none, none],
+    ]
 
 
 def test_stop_stands_behind_the_last_frame() -> None:

@@ -5,23 +5,121 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocolab.errors import UsageError
-from vocolab.lm.backbones.base import Backbone
+from vocolab.lm.alignment import alignment
+from vocolab.lm.backbones.base import Backbone, Output, State
 from vocolab.lm.base import Condition, Losses, Response
-from vocolab.lm.core import CodeModel, check_share, cross_entropy, hits
+from vocolab.lm.core import CodeModel, cross_entropy, hits
 from vocolab.lm.decode import decode
-from vocolab.lm.layout import IGNORED, ar_targets, at
+from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
 from vocolab.lm.sampling import Sampling
-from vocolab.lm.teacher import alignment, first_hidden, first_logits
 
 
-class AR(CodeModel):
+class FirstCodebook(CodeModel):
+    """How `AR`, and `Unified` at level 0, predict the first codebook.
+
+    Each position of the sequence `text · sep · [language · sep] · prompt · sep · response` predicts what stands at the
+    next: the separator before the response predicts its first frame, its last frame predicts the stop token.
+    """
+
+    first_table: nn.Embedding
+    text_weight: float
+
+    def set_text_weight(self, weight: float) -> None:
+        """Raises `UsageError` where the classifier, which has a class a code, has too few for the text."""
+        if weight < 0:
+            raise UsageError(f"text_weight is {weight}", "model", "give 0 or more")
+        ids = max(self.symbols, self.languages)
+        if weight > 0 and ids > self.size + 1:
+            what = f"text_weight needs a class for each of {ids} symbols, the codes have {self.size + 1}"
+            raise UsageError(what, "model", "set text_weight to 0")
+        self.text_weight = weight
+
+    def first_hidden(
+        self, condition: Condition, codes: Tensor, lengths: Tensor, kept: Tensor | None = None
+    ) -> tuple[Output, Tensor]:
+        """What the backbone makes of the sequence, hidden states (B, T, D), and the position (B,) that predicts the
+        first of codes (B, L), which are of the first codebook.
+
+        `kept` (B, N) bool: False blanks a symbol of the text.
+        """
+        segments, counts = self.prefix(condition)
+        if kept is not None:
+            segments[0] = segments[0] * kept[:, :, None]
+        packed = pack([*segments, self.first_table(codes)], [*counts, lengths])
+        output = self.backbone(self.at_level(packed.x, 0), packed.lengths, causal=True)
+        return output, packed.starts[-1] - 1
+
+    def first_logits(self, condition: Condition, codes: Tensor, lengths: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Logits (B, L + 1, size + 1) of each frame of codes (B, k, L) given those before it, and of what follows the
+        last. Only the first codebook is read.
+        """
+        output, start = self.first_hidden(condition, codes[:, 0], lengths, kept)
+        return self.classifier(at(output.hidden, start, codes.shape[2] + 1))
+
+    def first_loss(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Losses:
+        """The losses of the first codebook of codes (B, K, L), and of stopping behind it."""
+        codes = codes[:, 0]
+        output, start = self.first_hidden(condition, self.corrupted(codes), lengths)
+        targets = with_stop(codes, lengths, self.stop)  # (B, L + 1)
+        logits = self.classifier(at(output.hidden, start, targets.shape[1]))  # (B, L + 1, V)
+        loss, plain = cross_entropy(logits, targets, self.smoothing)
+        tokens = (targets != IGNORED).sum().float()
+        sums = plain.new_zeros(3, self.levels)
+        sums[:, 0] = torch.stack([plain.sum(), hits(logits, targets).sum().float(), tokens])
+        losses = Losses(loss.sum(), tokens, sums[0], sums[1], sums[2], output.aux_loss)
+        if self.text_weight > 0:
+            self._add_text_loss(losses, condition, output.hidden)
+        return losses
+
+    def _add_text_loss(self, losses: Losses, condition: Condition, hidden: Tensor) -> None:
+        """Add the cross-entropy of the text and of the language, from the same hidden states (B, T, D)."""
+        language = condition.language if self.languages else None
+        targets = text_targets(condition.text, condition.text_lengths, language)[:, : hidden.shape[1]]
+        loss, plain = cross_entropy(self.classifier(hidden[:, : targets.shape[1]]), targets)
+        tokens = (targets != IGNORED).sum().float()
+        losses.total = losses.total + self.text_weight * loss.sum()
+        losses.tokens = losses.tokens + self.text_weight * tokens
+        losses.extra = {"text_loss": plain.sum(), "text_tokens": tokens}
+
+    def begin(self, condition: Condition) -> tuple[Tensor, State]:
+        """Logits (B, V) of the first frame, and the state to go on from. The stop token is ruled out: a response has a
+        frame at least.
+        """
+        packed = pack(*self.prefix(condition))
+        output = self.backbone.extend(self.at_level(packed.x, 0), None, packed.lengths)
+        logits = self.classifier(at(output.hidden, packed.lengths - 1, 1)[:, 0]).float()
+        logits[:, self.stop] = -torch.inf
+        assert output.state is not None
+        return logits, output.state
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, V) of the frame after tokens (B,), and the next state."""
+        output = self.backbone.extend(self.at_level(self.first_table(tokens[:, None]), 0), state)
+        assert output.state is not None
+        return self.classifier(output.hidden[:, 0]).float(), output.state
+
+    def generate_first(
+        self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
+    ) -> Response:
+        return decode(self, condition, sampling, seeds, on_step)
+
+    def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
+        """(B, N, L) how much each frame of codes (B, k, L) owes to each symbol of the text, for pictures: one pass of
+        the network a symbol.
+        """
+        self.check(condition)
+        return alignment(self, condition, codes, lengths)
+
+
+class AR(FirstCodebook):
     """Predicts codebook 0 of the response and when it ends.
 
-    `text_weight` above 0 adds the text's own cross-entropy with that weight (0: the paper's loss; the reference takes
-    1). `corrupt`: the share of its input codes that are random ones in training, against repeating what was said.
+    `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0; other programs that train
+    VALL-E take 1. `corrupt`: the share of its input codes that are random ones in training, against repeating what was
+    said.
     """
 
     def __init__(
@@ -35,79 +133,14 @@ class AR(CodeModel):
         corrupt: float = 0.0,
         label_smoothing: float = 0.0,
     ):
-        super().__init__(backbone, levels, size, symbols, languages, first=True, rest=False)
-        self.text_weight = check_text_weight(text_weight, size, symbols, languages)
-        self.corrupt = check_share("corrupt", corrupt)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        super().__init__(backbone, levels, size, symbols, languages, corrupt, label_smoothing, first=True, rest=False)
+        self.set_text_weight(text_weight)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
-        return first_loss(self, condition, codes, lengths)
+        self.check(condition, codes)
+        return self.first_loss(condition, codes, lengths)
 
     def logits(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
-        """(B, L + 1, size + 1): what the model thinks of each frame of codes (B, K, L) given those before it, and of
-        what follows the last.
-        """
-        return first_logits(self, condition, codes[:, 0], lengths)
-
-    def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N, L) how much each frame of codes (B, K, L) owes to each symbol of the text, for pictures: one pass of
-        the network a symbol.
-        """
-        return alignment(self, condition, codes, lengths)
-
-    def generate(
-        self,
-        condition: Condition,
-        sampling: Sampling,
-        first: Response | None = None,
-        seeds: Tensor | None = None,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Response:
-        return first if first is not None else decode(self, condition, sampling, seeds, on_step)
-
-
-def check_text_weight(weight: float, size: int, symbols: int, languages: int) -> float:
-    """The weight of text targets, which one classifier must have room for."""
-    if weight < 0:
-        raise UsageError(f"text_weight is {weight}", "model", "give 0 or more")
-    if weight > 0 and max(symbols, languages) > size + 1:
-        raise UsageError(
-            f"text_weight needs a class for each of {max(symbols, languages)} symbols, the codes have {size + 1}",
-            "model",
-            "set text_weight to 0",
-        )
-    return weight
-
-
-def first_loss(model: CodeModel, condition: Condition, codes: Tensor, lengths: Tensor) -> Losses:
-    """Of the first codebook of codes (B, K, L), and of stopping."""
-    model.check_codes(codes)
-    codes = codes[:, 0]
-    hidden, start, aux_loss = first_hidden(model, condition, model.corrupted(codes, model.corrupt), lengths)
-    targets = ar_targets(
-        condition.text,
-        condition.text_lengths,
-        condition.language if model.languages else None,
-        condition.prompt_lengths,
-        codes,
-        lengths,
-        model.stop,
-    )  # (B, T)
-    count = codes.shape[1] + 1
-    inside = torch.arange(count, device=codes.device) <= lengths[:, None]
-    speech = at(targets, start, count).masked_fill(~inside, IGNORED)
-    logits = model.classifier(at(hidden, start, count))  # (B, L + 1, V)
-    loss, plain = cross_entropy(logits, speech, model.smoothing)
-    total, tokens = loss.sum(), (speech != IGNORED).sum().float()
-    sums = plain.new_zeros(3, model.levels)
-    sums[:, 0] = torch.stack([plain.sum(), hits(logits, speech).sum().float(), tokens])
-    extra = {}
-    if model.text_weight > 0:
-        count = condition.text.shape[1] + 1  # the language, where there is one, follows one separator behind the text
-        before = torch.arange(count, device=codes.device) < start[:, None]
-        text = targets[:, :count].masked_fill(~before[:, : targets.shape[1]], IGNORED)
-        loss, plain = cross_entropy(model.classifier(hidden[:, :count]), text)
-        read = (text != IGNORED).sum().float()
-        total, tokens = total + model.text_weight * loss.sum(), tokens + model.text_weight * read
-        extra = {"text_loss": plain.sum(), "text_tokens": read}
-    return Losses(total, tokens, sums[0], sums[1], sums[2], aux_loss, extra)
+        """See `first_logits`."""
+        self.check(condition)
+        return self.first_logits(condition, codes, lengths)

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
+from vocolab.errors import VocolabError
 from vocolab.lm.sampling import Sampling
 
 
@@ -39,23 +41,27 @@ class Losses:
     total: Tensor  # scalar: summed cross-entropy (weighted), to be divided by `tokens`
     tokens: Tensor  # scalar float: how many tokens it sums over (weighted)
     level_loss: Tensor  # (K,) summed cross-entropy of each level, without gradient
-    level_hits: Tensor  # (K,) targets of each level among the ten likeliest
-    level_tokens: Tensor  # (K,) targets of each level
-    aux_loss: Tensor | None = None  # scalar of mixture backbones, a mean; its weight is the task's
-    extra: dict[str, Tensor] = field(default_factory=dict)  # more sums worth logging
+    level_hits: Tensor  # (K,) number of targets of each level that are among the ten likeliest
+    level_tokens: Tensor  # (K,) number of targets of each level
+    aux_loss: Tensor | None = None  # scalar that balances a mixture's experts: a mean, not a sum; the task weighs it
+    extra: dict[str, Tensor] = field(default_factory=dict)  # more sums to log, by name
 
     def __add__(self, other: Losses) -> Losses:
-        """Both: of two models, whose auxiliary losses add up."""
-        aux = [loss for loss in (self.aux_loss, other.aux_loss) if loss is not None]
-        names = {**self.extra, **other.extra}
+        """The losses of two models: everything adds up, the auxiliary losses too."""
+        extra = dict(self.extra)
+        for name, value in other.extra.items():
+            extra[name] = extra[name] + value if name in extra else value
+        aux = self.aux_loss
+        if other.aux_loss is not None:
+            aux = other.aux_loss if aux is None else aux + other.aux_loss
         return Losses(
             self.total + other.total,
             self.tokens + other.tokens,
             self.level_loss + other.level_loss,
             self.level_hits + other.level_hits,
             self.level_tokens + other.level_tokens,
-            sum(aux[1:], aux[0]) if aux else None,
-            {name: sum(x.extra[name] for x in (self, other) if name in x.extra) for name in names},
+            aux,
+            extra,
         )
 
 
@@ -65,25 +71,26 @@ class Response:
 
     codes: Tensor  # (B, k, L) int64, right-padded with 0
     lengths: Tensor  # (B,) frames
-    stopped: Tensor  # (B,) bool: ended by itself; False: cut at the limit
+    stopped: Tensor  # (B,) bool: True where the model said stop, False where the limit cut the row
     steps: int = 0  # autoregressive steps taken
 
 
 class LanguageModel(nn.Module, ABC):
     """Codes (B, K, L) given text and a prompt: AR, NAR, both (`Split`) or one network for all levels (`Unified`)."""
 
-    levels: int  # K
-    size: int  # codes a codebook
+    levels: int  # K, the number of codebooks
+    size: int  # how many codes a codebook has
     symbols: int  # rows of the text embedding: the symbol map must not be larger
-    languages: int  # rows of the language embedding; 0: no language in the sequence
+    languages: int  # rows of the language embedding; 0: the sequence holds no language
 
     @abstractmethod
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
-        """Losses of the response codes (B, K, L) with lengths (B,). `levels` (B,) fixes the level that each row trains
-        of those drawn at random (NAR, Unified), for validation and tests.
+        """The losses of the response codes (B, K, L) with lengths (B,).
+
+        NAR and Unified train one level a row. `levels` (B,) says which, for validation and tests; None draws them.
         """
 
-    @abstractmethod
+    @torch.no_grad()
     def generate(
         self,
         condition: Condition,
@@ -92,9 +99,54 @@ class LanguageModel(nn.Module, ABC):
         seeds: Tensor | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> Response:
-        """Codes of all levels this model has, at least one frame a row: (B, 1, L) for an AR alone.
+        """The codes of all levels this model has, at least one frame a row: (B, 1, L) for an AR alone. Call it in eval
+        mode.
 
-        `first`: levels already there, (B, k, L); a NAR alone needs them. `seeds` (B,) int64: a row's answer depends on
-        its own seed and condition, never on the rows beside it; None draws them from torch's generator. `on_step` is
-        called with the number of autoregressive steps done. Call it on a model in eval mode.
+        Args:
+            first: levels already there, (B, k, L); a NAR alone needs them.
+            seeds: (B,) int64. A row's answer depends on its own seed and condition, never on the rows beside it. None
+                draws them from torch's generator.
+            on_step: called with the number of autoregressive steps done.
         """
+        self.check(condition)
+        seeds = torch.randint(2**62, (len(condition),)) if seeds is None else seeds
+        seeds = seeds.to(condition.text.device)
+        if first is None:
+            first = self.generate_first(condition, sampling, seeds, on_step)
+        return self.generate_rest(condition, sampling, first, seeds)
+
+    def generate_first(
+        self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
+    ) -> Response:
+        """The first codebook, (B, 1, L)."""
+        what = f"{type(self).__name__} does not predict the first codebook"
+        raise VocolabError(what, "generate", "give `first`, or take Split or Unified")
+
+    def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
+        """The response with the codebooks that `first` lacks and this model predicts."""
+        return first
+
+    def check(self, condition: Condition, codes: Tensor | None = None) -> None:
+        """Raises `VocolabError` where ids of the condition or of codes (B, K, L) are not this model's.
+
+        Ids are looked at on the CPU alone: elsewhere the look would make every step wait for the device.
+        """
+        if self.languages and condition.language is None:
+            raise VocolabError("missing, and the model was trained with languages", "language", "name one")
+        _check_range("text", condition.text, self.symbols, "the symbol map of another model?")
+        if self.languages and condition.language is not None:
+            _check_range("language", condition.language, self.languages, "the languages of another model?")
+        self._check_codes("prompt", condition.prompt)
+        if codes is not None:
+            self._check_codes("codes", codes)
+
+    def _check_codes(self, name: str, codes: Tensor) -> None:
+        if codes.shape[1] != self.levels:
+            what = f"{codes.shape[1]} codebooks, the model has {self.levels}"
+            raise VocolabError(what, name, "take the codec it was trained with")
+        _check_range(name, codes, self.size, "the codes of another codec?")
+
+
+def _check_range(name: str, ids: Tensor, count: int, remedy: str) -> None:
+    if ids.device.type == "cpu" and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise VocolabError(f"ids from {int(ids.min())} to {int(ids.max())}, the model has {count}", name, remedy)

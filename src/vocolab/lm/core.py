@@ -1,4 +1,4 @@
-"""What the language models of codes share: tables, a backbone, one classifier, and the reckoning of losses."""
+"""What the language models of codes share: embedding tables, a backbone, one classifier, and the cross-entropy."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError
 from vocolab.lm.backbones.base import Backbone
 from vocolab.lm.base import Condition, LanguageModel
 from vocolab.lm.layout import IGNORED
 
-TOP = 10  # the accuracy: the target is among so many likeliest
-STD = 0.2  # of the tables: of the size of the positions that backbones add, and learnt faster than .02 or 1
+TOP = 10  # a hit: the target is among that many likeliest classes
+STD = 0.2  # of fresh embeddings: about that of the positions which backbones add to them. 0.02 and 1 learnt slower
 
 
 class CodeModel(LanguageModel):
     """A backbone between embedding tables and a classifier.
 
-    `first`: the model predicts the first codebook, and so has a table for it that holds the stop token; `rest`: it
-    predicts the others, and so has tables for all but the last. A model holds no table that it does not use:
-    distributed training waits for the gradient of every parameter.
+    A model holds no table that it does not use: distributed training waits for the gradient of every parameter.
     """
 
-    label_smoothing: float
+    first_table: nn.Embedding | None  # the codes of the first codebook in the response, and the stop token
+    rest_tables: nn.ModuleList  # the codes of the response that are read to predict the codebooks after the first
 
     def __init__(
         self,
@@ -32,16 +31,26 @@ class CodeModel(LanguageModel):
         size: int,
         symbols: int,
         languages: int,
+        corrupt: float,
+        label_smoothing: float,
         first: bool,
         rest: bool,
         level_embedding: bool = False,
     ):
+        """
+        Args:
+            first: the model predicts the first codebook.
+            rest: it predicts the others.
+        """
         super().__init__()
         for name, value, least in (("levels", levels, 1 + rest), ("size", size, 1), ("symbols", symbols, 1)):
             if value < least:
                 raise UsageError(f"{name} is {value}", type(self).__name__, f"give {least} or more")
+        self.corrupt = check_share("corrupt", corrupt)
+        self.label_smoothing = check_share("label_smoothing", label_smoothing)
         self.backbone = backbone
         self.levels, self.size, self.symbols, self.languages = levels, size, symbols, languages
+        self.level_embedding = level_embedding
         dim = backbone.dim
         self.text_table = nn.Embedding(symbols, dim)
         self.language_table = nn.Embedding(languages, dim) if languages else None
@@ -54,18 +63,18 @@ class CodeModel(LanguageModel):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        # Small, so that a fresh model's guess is even over the classes; the backbone's initialisation is its own.
         for part in self.children():
-            if part is not self.backbone:
+            if part is not self.backbone:  # it has initialised itself
                 for weight in part.parameters():
                     nn.init.normal_(weight, std=STD)
         nn.init.normal_(self.sep, std=STD)
+        # Small, so that a fresh model holds all classes about equally likely.
         nn.init.normal_(self.classifier.weight, std=0.2 * self.classifier.in_features**-0.5)
         nn.init.zeros_(self.classifier.bias)
 
     @property
     def smoothing(self) -> float:
-        """Of the labels, in training alone: what evaluation measures is the plain loss."""
+        """The label smoothing in training, 0 in evaluation, which measures the plain loss."""
         return self.label_smoothing if self.training else 0.0
 
     @property
@@ -75,7 +84,6 @@ class CodeModel(LanguageModel):
 
     def prefix(self, condition: Condition) -> tuple[list[Tensor], list[Tensor]]:
         """The segments `text · sep · [language · sep] · prompt · sep`, each (B, n, D), and their lengths (B,)."""
-        self._check(condition)
         rows = len(condition)
         sep, one = self.sep.expand(rows, 1, -1), torch.ones_like(condition.text_lengths)
         segments, counts = [self.text_table(condition.text), sep], [condition.text_lengths, one]
@@ -86,39 +94,17 @@ class CodeModel(LanguageModel):
         return [*segments, prompt, sep], [*counts, condition.prompt_lengths, one]
 
     def at_level(self, x: Tensor, level: Tensor | int) -> Tensor:
-        """x (B, L, D) with the embedding of the level, (B,) or one for all, where the model has such."""
+        """x (B, L, D) plus the embedding of the level, (B,) or one for all; x itself in a model without such."""
         if self.level_table is None:
             return x
         return x + (self.level_table.weight[level] if isinstance(level, int) else self.level_table(level)[:, None])
 
-    def _check(self, condition: Condition) -> None:
-        if self.languages and condition.language is None:
-            raise VocolabError("missing, and the model was trained with languages", "language", "name one")
-        _check_range("text", condition.text, self.symbols, "the symbol map of another model?")
-        if self.languages:
-            _check_range("language", condition.language, self.languages, "the languages of another model?")
-        self.check_codes(condition.prompt, "prompt")
-
-    def check_codes(self, codes: Tensor, name: str = "codes") -> None:
-        """Whether codes (B, K, L) can be this model's."""
-        if codes.shape[1] != self.levels:
-            raise VocolabError(
-                f"{codes.shape[1]} codebooks, the model has {self.levels}", name, "take the codec it was trained with"
-            )
-        _check_range(name, codes, self.size, "the codes of another codec?")
-
-    def corrupted(self, codes: Tensor, share: float) -> Tensor:
-        """Codes of which `share` are random ones, in training."""
-        if share == 0.0 or not self.training:
+    def corrupted(self, codes: Tensor) -> Tensor:
+        """In training, the codes with a share of `corrupt` replaced by random ones."""
+        if self.corrupt == 0.0 or not self.training:
             return codes
-        wrong = torch.rand(codes.shape, dtype=torch.float32, device=codes.device) < share
+        wrong = torch.rand(codes.shape, dtype=torch.float32, device=codes.device) < self.corrupt
         return torch.where(wrong, torch.randint_like(codes, self.size), codes)
-
-
-def _check_range(name: str, ids: Tensor, count: int, remedy: str) -> None:
-    # On the CPU alone: elsewhere the look would hold up the device at every step.
-    if ids.device.type == "cpu" and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
-        raise VocolabError(f"ids from {int(ids.min())} to {int(ids.max())}, the model has {count}", name, remedy)
 
 
 def check_share(name: str, value: float) -> float:

@@ -8,60 +8,32 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vocolab.lm.backbones.base import State
 from vocolab.lm.base import Condition, Response
-from vocolab.lm.layout import at, pack
 from vocolab.lm.sampling import Sampling, beam_step, filtered, first_mu, first_scores, sample, tempered
 from vocolab.rng import uniforms
 
 if TYPE_CHECKING:
-    from vocolab.lm.core import CodeModel
+    from vocolab.lm.ar import FirstCodebook
 
 
-def fresh_seeds(seeds: Tensor | None, condition: Condition) -> Tensor:
-    """(B,) the seeds given, or new ones from torch's own generator."""
-    if seeds is None:
-        seeds = torch.randint(2**62, (len(condition),))
-    return seeds.to(condition.text.device)
-
-
-def begin(model: CodeModel, condition: Condition) -> tuple[Tensor, State]:
-    """The logits (B, V) of the first frame, and the state to go on from. A response is never empty: it cannot stop
-    here.
-    """
-    packed = pack(*model.prefix(condition))
-    output = model.backbone.extend(model.at_level(packed.x, 0), None, packed.lengths)
-    logits = model.classifier(at(output.hidden, packed.lengths - 1, 1)[:, 0]).float()
-    logits[:, model.stop] = -torch.inf
-    return logits, output.state
-
-
-def step(model: CodeModel, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-    """The logits (B, V) of the frame after tokens (B,)."""
-    output = model.backbone.extend(model.at_level(model.first_table(tokens[:, None]), 0), state)
-    return model.classifier(output.hidden[:, 0]).float(), output.state
-
-
-@torch.no_grad()
 def decode(
-    model: CodeModel,
+    model: FirstCodebook,
     condition: Condition,
     sampling: Sampling,
-    seeds: Tensor | None = None,
-    on_step: Callable[[int], None] | None = None,
+    seeds: Tensor,
+    on_step: Callable[[int], None] | None,
 ) -> Response:
-    """The first codebook (B, 1, L) until each row stops, or `max_ar_steps`."""
+    """The first codebook (B, 1, L), each row until it stops or `max_ar_steps` cut it; seeds (B,)."""
     if sampling.beam_width > 1:
         return _beams(model, condition, sampling, on_step)
     rows, device = len(condition), condition.text.device
-    seeds = fresh_seeds(seeds, condition)
     uniform = uniforms(seeds, sampling.max_ar_steps)
     second = uniforms(seeds, sampling.max_ar_steps, stream=1)
     codes = torch.zeros(rows, sampling.max_ar_steps, dtype=torch.long, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
-    live = torch.arange(rows, device=device)  # the rows that `logits` and `state` stand for; some may have stopped
-    logits, state = begin(model, condition)
+    live = torch.arange(rows, device=device)  # whose `logits` and `state` are computed; some may have stopped
+    logits, state = model.begin(condition)
     mu, n = first_mu(sampling, rows, device), 0
     while True:
         tokens, mu = sample(logits, sampling, uniform[live, n], second[live, n], codes[live, :n], model.stop, mu)
@@ -81,20 +53,20 @@ def decode(
             kept = going.nonzero()[:, 0]
             live, tokens, state = live[kept], tokens[kept], state.select(kept)
             mu = mu if mu is None else mu[kept]
-        logits, state = step(model, tokens, state)
+        logits, state = model.step(tokens, state)
     codes = codes[:, : int(lengths.max())]
     return Response(codes[:, None], lengths, stopped, n)
 
 
 def _beams(
-    model: CodeModel, condition: Condition, sampling: Sampling, on_step: Callable[[int], None] | None
+    model: FirstCodebook, condition: Condition, sampling: Sampling, on_step: Callable[[int], None] | None
 ) -> Response:
     """Beam search: a row's answer is the sequence of the largest probability among those its beams met."""
     rows, width, device = len(condition), sampling.beam_width, condition.text.device
     codes = torch.zeros(rows, width, 0, dtype=torch.long, device=device)
     scores = first_scores(rows, width, device)
     ended = torch.zeros(rows, width, dtype=torch.bool, device=device)
-    logits, state = begin(model, condition)
+    logits, state = model.begin(condition)
     logits = logits.repeat_interleave(width, dim=0)
     state = state.select(torch.arange(rows, device=device).repeat_interleave(width))
     base = torch.arange(rows, device=device)[:, None] * width
@@ -114,7 +86,7 @@ def _beams(
         if n == sampling.max_ar_steps or bool(ended[:, 0].all()):
             break
         tokens = beams.tokens.clamp(max=model.size - 1).flatten()
-        logits, state = step(model, tokens, state.select((base + beams.parents).flatten()))
+        logits, state = model.step(tokens, state.select((base + beams.parents).flatten()))
     best = codes[:, 0]  # (B, L), stop tokens behind the end
     lengths = (best != model.stop).sum(dim=1)
     best = best.masked_fill(best == model.stop, 0)[:, : int(lengths.max())]

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab.lm.backbones.base import padding_mask
 
-IGNORED = -100  # a position without target; cross_entropy's own default
+IGNORED = -100  # the target of a position that has none; cross_entropy's own default
 
 
 @dataclass
 class Packed:
     """Segments laid end to end in each row."""
 
-    x: Tensor  # (B, L, ...) right-padded; what stands beyond a row's length is not meant to be read
+    x: Tensor  # (B, L, ...) right-padded; what stands beyond a row's length means nothing
     lengths: Tensor  # (B,)
-    starts: list[Tensor]  # (B,) for each segment: where it begins
+    starts: list[Tensor]  # for each segment, (B,): where it begins
 
 
 def pack(segments: Sequence[Tensor], lengths: Sequence[Tensor]) -> Packed:
@@ -48,31 +49,12 @@ def with_stop(codes: Tensor, lengths: Tensor, stop: int) -> Tensor:
     return ended.masked_fill(position > lengths[:, None], IGNORED)
 
 
-def ar_targets(
-    text: Tensor,
-    text_lengths: Tensor,
-    language: Tensor | None,
-    prompt_lengths: Tensor,
-    codes: Tensor,
-    lengths: Tensor,
-    stop: int,
-) -> Tensor:
-    """What each position of the sequence is to predict, (B, T): the next text symbol, the language, the next code of
-    the first codebook and then `stop`; `IGNORED` before a separator and within the prompt.
+def text_targets(text: Tensor, lengths: Tensor, language: Tensor | None) -> Tensor:
+    """What the positions of the text, and of the separator behind it, are to predict, (B, N + 1): the next symbol, and
+    at the separator the language (B,), where the sequence holds one; `IGNORED` before a separator.
 
-    text (B, N), codes (B, L). The sequence up to the response's last frame has T positions: the stop token is a target
-    and never an input.
+    text (B, N), lengths (B,).
     """
-    rows, device = len(text), text.device
-    one = torch.ones(rows, dtype=torch.long, device=device)
-    nothing = torch.full((rows, max(1, int(prompt_lengths.max()))), IGNORED, device=device)
-    segments = [text, nothing[:, :1]]
-    counts = [text_lengths, one]
-    if language is not None:
-        segments += [language[:, None], nothing[:, :1]]
-        counts += [one, one]
-    segments += [nothing, nothing[:, :1], with_stop(codes, lengths, stop)]
-    counts += [prompt_lengths, one, lengths + 1]
-    packed = pack(segments, counts)
-    targets = packed.x.masked_fill(~padding_mask(packed.lengths, packed.x.shape[1]), IGNORED)
-    return targets[:, 1:]
+    position = torch.arange(text.shape[1] + 1, device=text.device)
+    targets = F.pad(text[:, 1:], (0, 2)).masked_fill(position >= lengths[:, None] - 1, IGNORED)
+    return targets if language is None else torch.where(position == lengths[:, None], language[:, None], targets)

@@ -273,10 +273,10 @@ def sample(
     far, for the penalties; stop: the id of the stop token.
     """
     if logits.device.type == "mps":  # it has no float64, in which tokens are drawn
-        given = (logits, uniform, second, previous, mu)
-        logits, uniform, second, previous, mu = (None if x is None else x.cpu() for x in given)
-        tokens, mu = sample(logits, sampling, uniform, second, previous, stop, mu)
-        return tokens.to(given[0].device), None if mu is None else mu.to(given[0].device)
+        device = logits.device
+        second, previous, mu = (None if x is None else x.cpu() for x in (second, previous, mu))
+        tokens, mu = sample(logits.cpu(), sampling, uniform.cpu(), second, previous, stop, mu)
+        return tokens.to(device), None if mu is None else mu.to(device)
     logits = penalised(logits.float(), sampling, previous, stop)
     kept = top_p(top_k(logits, sampling.top_k), sampling.top_p)
     if sampling.ar_temp == 0:

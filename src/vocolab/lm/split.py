@@ -9,7 +9,6 @@ from torch import Tensor
 from vocolab.errors import UsageError
 from vocolab.lm.ar import AR
 from vocolab.lm.base import Condition, LanguageModel, Losses, Response
-from vocolab.lm.decode import fresh_seeds
 from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
 
@@ -28,16 +27,14 @@ class Split(LanguageModel):
         self.levels, self.size, self.symbols, self.languages = ar.levels, ar.size, ar.symbols, ar.languages
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
-        return self.ar.loss(condition, codes, lengths) + self.nar.loss(condition, codes, lengths, levels)
+        self.check(condition, codes)
+        first = self.ar.first_loss(condition, codes, lengths)
+        return first + self.nar.rest_loss(condition, codes, lengths, levels)
 
-    def generate(
-        self,
-        condition: Condition,
-        sampling: Sampling,
-        first: Response | None = None,
-        seeds: Tensor | None = None,
-        on_step: Callable[[int], None] | None = None,
+    def generate_first(
+        self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
     ) -> Response:
-        seeds = fresh_seeds(seeds, condition)
-        first = self.ar.generate(condition, sampling, first, seeds, on_step)
-        return self.nar.generate(condition, sampling, first, seeds)
+        return self.ar.generate_first(condition, sampling, seeds, on_step)
+
+    def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
+        return self.nar.generate_rest(condition, sampling, first, seeds)

@@ -1,23 +1,17 @@
-"""One network for all levels: the first codebook causally, the others seeing both ways (the reference's `ar+nar`)."""
+"""One network for all levels: the first codebook causally, the others seeing both ways."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from vocolab.lm.ar import check_text_weight, first_loss
+from vocolab.lm.ar import FirstCodebook
 from vocolab.lm.backbones.base import Backbone
-from vocolab.lm.base import Condition, Losses, Response
-from vocolab.lm.core import CodeModel, check_share
-from vocolab.lm.decode import decode, fresh_seeds
-from vocolab.lm.nar import level_loss, refine, summary
-from vocolab.lm.sampling import Sampling
-from vocolab.lm.teacher import alignment
+from vocolab.lm.base import Condition, Losses
+from vocolab.lm.nar import RestCodebooks
 
 
-class Unified(CodeModel):
+class Unified(FirstCodebook, RestCodebooks):
     """AR and NAR in one network; each sample trains one level, drawn uniformly. The options are those of AR and NAR."""
 
     def __init__(
@@ -34,53 +28,34 @@ class Unified(CodeModel):
         voice_summary: bool = False,
         label_smoothing: float = 0.0,
     ):
-        super().__init__(backbone, levels, size, symbols, languages, True, True, level_embedding)
-        self.level_embedding = level_embedding
-        self.text_weight = check_text_weight(text_weight, size, symbols, languages)
-        self.corrupt = check_share("corrupt", corrupt)
-        self.text_dropout = check_share("text_dropout", text_dropout)
-        self.voice_summary = voice_summary
-        self.voice = summary(backbone.dim) if voice_summary else None
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        super().__init__(
+            backbone, levels, size, symbols, languages, corrupt, label_smoothing, True, True, level_embedding
+        )
+        self.set_text_weight(text_weight)
+        self.set_text_and_voice(text_dropout, voice_summary)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
+        self.check(condition, codes)
         if levels is None:
             levels = torch.randint(self.levels, lengths.shape, device=lengths.device)
-        causal, both = (levels == 0).nonzero()[:, 0], (levels > 0).nonzero()[:, 0]
+        first, rest = (levels == 0).nonzero()[:, 0], (levels > 0).nonzero()[:, 0]
         parts = []
-        if len(causal):
-            parts.append(first_loss(self, condition.select(causal), codes[causal], lengths[causal]))
-        if len(both):
-            parts.append(level_loss(self, condition.select(both), codes[both], lengths[both], levels[both]))
+        if len(first):
+            parts.append(self.first_loss(condition.select(first), codes[first], lengths[first]))
+        if len(rest):
+            parts.append(self.rest_loss(condition.select(rest), codes[rest], lengths[rest], levels[rest]))
         losses = parts[0] if len(parts) == 1 else _joined(*parts)
-        if self.text_weight > 0 and not len(causal):  # the same sums on every rank, whatever its rows drew
+        if self.text_weight > 0 and not len(first):  # ranks add up their sums, so each must have all of them
             losses.extra = {name: torch.zeros_like(losses.tokens) for name in ("text_loss", "text_tokens")}
         if len(parts) == 1 and torch.is_grad_enabled():
-            # Distributed training waits for the gradient of every parameter, and one kind of row leaves some out.
+            # Distributed training waits for the gradient of every parameter, and rows of one kind leave some out.
             losses.total = losses.total + 0.0 * sum(p.flatten()[0] for p in self.parameters() if p.requires_grad)
         return losses
 
-    def generate(
-        self,
-        condition: Condition,
-        sampling: Sampling,
-        first: Response | None = None,
-        seeds: Tensor | None = None,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Response:
-        seeds = fresh_seeds(seeds, condition)
-        if first is None:
-            first = decode(self, condition, sampling, seeds, on_step)
-        return refine(self, condition, sampling, first, seeds)
-
-    def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
-        """See `AR.alignment`."""
-        return alignment(self, condition, codes, lengths)
-
 
 def _joined(one: Losses, other: Losses) -> Losses:
-    """Of two parts of a batch by one network, whose auxiliary loss is their mean."""
+    """Two parts of a batch that one network computed: its auxiliary loss is their mean by tokens."""
     losses = one + other
-    if losses.aux_loss is not None:
+    if one.aux_loss is not None and other.aux_loss is not None:
         losses.aux_loss = (one.aux_loss * one.tokens + other.aux_loss * other.tokens) / losses.tokens
     return losses
