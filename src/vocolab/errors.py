@@ -1,4 +1,4 @@
-"""The one exception that a door turns into a line."""
+"""The errors that commands print as one line, without a traceback: every other exception is a bug."""
 
 from __future__ import annotations
 

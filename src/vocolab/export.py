@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from vocolab.checkpoints import fill, load_vocoder, read_checkpoint, section
 from vocolab.checkpoints.content import CARD, check_format
 from vocolab.codecs import Codec
 from vocolab.errors import VocolabError
-from vocolab.files import atomic, check_absent
+from vocolab.files import atomic, check_absent, local_path
 from vocolab.lm import LanguageModel
 from vocolab.parts import build, check_imported, describe
 
@@ -32,7 +31,7 @@ def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = F
     licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
     model, `output` exists, or the disk refuses.
     """
-    path, output = Path(path), Path(output)
+    path, output = local_path(path), local_path(output)
     check_absent(output, overwrite)
     content = consolidate(path) if path.is_dir() else read_checkpoint(path)
     if content.get(CARD, {}).get("kind") == "lm":
@@ -45,10 +44,7 @@ def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = F
     # Cloned: safetensors stores no tensor twice, and two names may share one.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
     with atomic(output, overwrite) as temporary:
-        try:
-            save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
-        except SafetensorError as error:
-            raise VocolabError(f"cannot write ({error})", output, "free space or choose another place") from error
+        save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
     return card
 
 

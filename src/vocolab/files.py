@@ -1,21 +1,58 @@
-"""Files that are written whole or not at all, and files of text that are read strictly."""
+"""Paths as users write them, files that are written whole or not at all, and files of text that are read strictly."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
+
+REMEDY = "free space or choose another place"
+# PyTorch's errors have no type of their own: these words are in the ones of its writer.
+_TORCH_WRITES = re.compile(r"PytorchStreamWriter|inline_container|failed writing|file write|unexpected pos")
+
+
+def local_path(path: str | Path) -> Path:
+    """`path` with `~`, `~user` and the `$VAR` of the environment replaced; a relative path stays relative.
+
+    The doors (commands, recipes, `load_recipe`, checkpoints) call this once for each path they are given, so that no
+    two parts of the program can read the same path differently. Raises `UsageError` where a user or a variable is
+    unknown: otherwise a folder of that name would be made.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise UsageError("a path is empty", "command line", "name a file or a folder")
+    found = os.path.expanduser(text)
+    if "$" in found and not os.path.exists(found):  # a dollar sign may also be part of a name
+        found = os.path.expandvars(found)
+    if not os.path.exists(found):
+        if found.startswith("~"):
+            raise UsageError(f"no user {found[1:].split(os.sep)[0]!r}", text, "write the path without ~")
+        if unset := re.search(r"(?:^|/)(\$\w+|\$\{\w+\})(?=/|$)", found):
+            raise UsageError(f"{unset[1]} is not set", text, "set the variable, or write the path without it")
+    return Path(found)
 
 
 def check_absent(path: Path, overwrite: bool) -> None:
     """Raise `VocolabError` if `path` exists and may not be replaced."""
     if not overwrite and Path(path).exists():
-        raise VocolabError("output exists", path, "choose another name or pass --overwrite")
+        raise VocolabError("output exists", path, "choose another name (--overwrite would replace it)")
+
+
+def cannot_write(error: BaseException, path: Path, remedy: str = REMEDY) -> VocolabError | None:
+    """The line for an error of a file system or of a library that writes files; None for any other error."""
+    kind = type(error)
+    library = kind.__module__.partition(".")[0] in ("safetensors", "safetensors_rust", "soundfile")
+    torch = isinstance(error, RuntimeError) and _TORCH_WRITES.search(str(error))
+    if not (isinstance(error, OSError) or library or torch):
+        return None
+    why = "the writer failed: the disk may be full" if torch else getattr(error, "strerror", None) or error
+    return VocolabError(f"cannot write ({why})", path, remedy)
 
 
 @contextlib.contextmanager
@@ -23,7 +60,8 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; rename it to `path` when the block ends, remove it when it
     raises.
 
-    Raises `VocolabError` where `path` exists and `overwrite` is false, or where the disk refuses.
+    Raises `VocolabError` where `path` exists and `overwrite` is false, or where the file cannot be written, whichever
+    library says so.
     """
     path = Path(path)
     check_absent(path, overwrite)
@@ -32,10 +70,10 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        raise VocolabError(
-            f"cannot write ({error.strerror or error})", path, "free space or choose another place"
-        ) from error
+    except Exception as error:
+        if line := cannot_write(error, path):
+            raise line from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -98,10 +98,11 @@ def test_a_checkpoint_does_not_change_the_recipe(recipe):
 
 def test_nothing_to_resume(recipe, capsys):
     assert fit("--ckpt_path", "last") == 1
-    assert (
-        last_line(capsys)
-        == f"vocolab: error: no checkpoint to start from: {LAST}: leave out --ckpt_path last to start afresh"
+    assert last_line(capsys) == (
+        f"vocolab: error: no checkpoint to start from: {LAST}: "
+        "name the run's folder with --trainer.default_root_dir, or a checkpoint with --ckpt_path FILE"
     )
+    assert not LAST.parents[1].exists()
     assert fit("--ckpt_path", "none.ckpt") == 1
     assert last_line(capsys) == (
         "vocolab: error: no checkpoint to start from: none.ckpt: give last, best or the path of a checkpoint"

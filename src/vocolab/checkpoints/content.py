@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
+from vocolab.files import local_path
 from vocolab.torchfile import read_torch
 
 FORMAT = 1  # of the card
@@ -24,7 +25,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Tensors are mapped from the disk. Raises `VocolabError` where there is no such file, or it is damaged.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         remedy = f"a folder of DeepSpeed becomes a file by vocolab export {path} --format safetensors -o OUT"
         raise VocolabError("a folder, not a checkpoint", path, remedy)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_output, identities
 from vocolab.errors import UsageError, VocolabError
-from vocolab.files import check_absent
+from vocolab.files import check_absent, local_path
 
 if TYPE_CHECKING:
     from vocolab.pipelines import KNNVC, Voice
@@ -26,15 +26,33 @@ OTHER_FORMATS = (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("sources", metavar="SRC", nargs="*", type=Path, help="speech to convert: files or folders, any rate and format")
-    add("--ref", metavar="PATH", nargs="+", type=Path, default=[], help="speech of the voice wanted: files or folders")
-    add("--voice", metavar="FILE", type=Path, help="a voice written by --save-voice, instead of --ref")
-    add("--save-voice", metavar="FILE", type=Path, help="keep the reference's features (.safetensors) for --voice")
-    add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an official g_*.pt")
     add(
-        "--encoder", metavar="PATH", help="the encoder's weights, where the checkpoint names none or they lie elsewhere"
+        "sources",
+        metavar="SRC",
+        nargs="*",
+        type=local_path,
+        help="speech to convert: files or folders, any rate and format",
     )
-    add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav for one file, else a folder of STEM.wav")
+    add(
+        "--ref",
+        metavar="PATH",
+        nargs="+",
+        type=local_path,
+        default=[],
+        help="speech of the voice wanted: files or folders",
+    )
+    add("--voice", metavar="FILE", type=local_path, help="a voice written by --save-voice, instead of --ref")
+    add(
+        "--save-voice", metavar="FILE", type=local_path, help="keep the reference's features (.safetensors) for --voice"
+    )
+    add("--checkpoint", metavar="CKPT", type=local_path, required=True, help="of a run, or an official g_*.pt")
+    add(
+        "--encoder",
+        metavar="PATH",
+        type=lambda text: str(local_path(text)),  # or a hub's name
+        help="the encoder's weights, where the checkpoint names none or they lie elsewhere",
+    )
+    add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav for one file, else a folder of STEM.wav")
     add("--topk", metavar="K", type=int, help="reference frames a frame is made of (default: as trained, usually 4)")
     add("--matching-layer", metavar="N", type=int, help="encoder layer that is compared (default: as trained)")
     add("--synthesis-layer", metavar="N", type=int, help="encoder layer that is spoken (default: as trained)")

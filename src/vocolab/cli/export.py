@@ -8,15 +8,15 @@ hifigan: the official layout of a HiFi-GAN generator. A folder that DeepSpeed wr
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import local_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", metavar="CKPT", type=Path, help="of a run, an official g_*.pt, or a folder of DeepSpeed")
-    add("-o", "--output", metavar="OUT", type=Path, required=True, help="the file to write")
+    add("checkpoint", metavar="CKPT", type=local_path, help="of a run, an official g_*.pt, or a folder of DeepSpeed")
+    add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write")
     add(
         "--format",
         choices=("safetensors", "hifigan"),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vocolab.cli.outputs import check_output
 from vocolab.errors import UsageError
+from vocolab.files import local_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs; several are drawn over each other")
+    add("runs", metavar="RUN", nargs="+", type=local_path, help="folders of runs; several are drawn over each other")
     add("--xs", metavar="K", default="step", help="metric to the right, such as tokens_processed (default: step)")
     add(
         "--ys",
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["loss"],
         help="metrics upwards; a bare name is also train/NAME and train/NAME_level_* (default: loss)",
     )
-    add("-o", "--output", metavar="F", type=Path, required=True, help="the picture: .png, .pdf or .svg")
+    add("-o", "--output", metavar="F", type=local_path, required=True, help="the picture: .png, .pdf or .svg")
     add("--overwrite", action="store_true", help="replace an existing picture")
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import local_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("run", metavar="RUN", type=local_path, help="folder of a run")
     parser.add_argument(
-        "--checkpoint", metavar="CKPT", type=Path, help="or an export (default: RUN/checkpoints/last.ckpt)"
+        "--checkpoint", metavar="CKPT", type=local_path, help="or an export (default: RUN/checkpoints/last.ckpt)"
     )
     parser.add_argument(
         "--source", metavar="KEY", help="held-out utterance to convert, or whose text to say (default: the first)"

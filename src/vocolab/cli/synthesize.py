@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_output, identities
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import local_path
 
 if TYPE_CHECKING:
     from vocolab.pipelines import TTS, Prompt, Spoken
@@ -45,12 +46,17 @@ SAMPLING: dict[str, tuple[type, str]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("text", metavar="TEXT", nargs="?", help="what to say")
-    add("--text-file", metavar="F", type=Path, help="texts to say, one a line; blank lines are skipped")
-    add("--ref", metavar="PATH", nargs="+", type=Path, default=[], help="speech of the voice: files or folders")
+    add("--text-file", metavar="F", type=local_path, help="texts to say, one a line; blank lines are skipped")
+    add("--ref", metavar="PATH", nargs="+", type=local_path, default=[], help="speech of the voice: files or folders")
     add("--ref-text", metavar="TEXT", help="what the references say; needed by models trained with prompt: prefix")
-    add("--checkpoint", metavar="CKPT", type=Path, required=True, help="of a run, or an exported .safetensors")
-    add("--codec", metavar="PATH", type=Path, help="the codec's weights, or the vocoder it lacks, where CKPT has none")
-    add("-o", "--output", metavar="OUT", type=Path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
+    add("--checkpoint", metavar="CKPT", type=local_path, required=True, help="of a run, or an exported .safetensors")
+    add(
+        "--codec",
+        metavar="PATH",
+        type=local_path,
+        help="the codec's weights, or the vocoder it lacks, where CKPT has none",
+    )
+    add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
     add("--language", metavar="L", help="of the text (default: the model's, where it has but one)")
     add(
         "--input-prompt-length",

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vocolab.callbacks import Predictions
 from vocolab.checkpoints import read_checkpoint
+from vocolab.cli.lock import locked
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.recipe import Recipe
 
@@ -46,15 +47,23 @@ def _quiet() -> None:
 
 def fit(recipe: Recipe) -> None:
     """Prepare what is missing, then train. What can be refused is refused before the hours of preparation."""
-    checkpoint = _checkpoint(recipe)
-    _keep_other_runs(recipe, checkpoint)
+    checkpoint = _start(recipe)
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     _check_manual(model, trainer)
     if checkpoint is None and getattr(model, "initialize_from", None):
         read_checkpoint(model.initialize_from)
     data.check()
-    data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
-    _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
+    with locked(recipe.run_folder) if rank_zero_only.rank == 0 else contextlib.nullcontext():
+        checkpoint = _start(recipe)  # again: another training may have ended here meanwhile
+        data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
+        _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
+
+
+def _start(recipe: Recipe) -> Path | None:
+    """The checkpoint to go on from. Raises `VocolabError` where there is none, or another run would be written over."""
+    checkpoint = _checkpoint(recipe)
+    _keep_other_runs(recipe, checkpoint)
+    return checkpoint
 
 
 def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
@@ -78,12 +87,14 @@ def _checkpoint(recipe: Recipe) -> Path | None:
     given = recipe.config.ckpt_path
     if given is None:
         return None
-    named = given in ("last", "best")
-    path = recipe.run_folder / "checkpoints" / f"{given}.ckpt" if named else Path(given)
+    if given not in ("last", "best"):
+        path, remedy = Path(given), "give last, best or the path of a checkpoint"
+    else:
+        path = recipe.run_folder / "checkpoints" / f"{given}.ckpt"
+        remedy = "name the run's folder with --trainer.default_root_dir, or a checkpoint with --ckpt_path FILE"
+        if others := sorted(file.name for file in path.parent.glob("*.ckpt")):
+            remedy = f"name another with --ckpt_path FILE: the folder has {', '.join(others)}"
     if not path.exists():
-        remedy = (
-            f"leave out --ckpt_path {given} to start afresh" if named else "give last, best or the path of a checkpoint"
-        )
         raise VocolabError("no checkpoint to start from", path, remedy)
     return _usable(path, recipe)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class KMeansCodec(Codec):
         n_fft: int = 1024,
         fmin: float = 0.0,
         fmax: float | None = 8000.0,
-        vocoder: str | nn.Module | None = None,
+        vocoder: str | Path | nn.Module | None = None,
         seed: int = 0,
         iterations: int = 25,
         max_frames: int = 200_000,

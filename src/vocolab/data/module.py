@@ -41,7 +41,7 @@ class SpeechDataModule(LightningDataModule):
         text: Text | None = None,
         batches: Batches = Crops(frames=22, size=16),  # noqa: B008 (never changed, and shown as it is in a recipe's full config)
         val_batches: Batches | None = None,
-        shards: str | None = None,
+        shards: str | Path | None = None,
         sample_rate: int | None = None,
         workers: int = 0,
         seed: int = 0,
@@ -64,7 +64,7 @@ class SpeechDataModule(LightningDataModule):
             prepare_workers: processes that make missing shards; default: one a core, or one on a GPU.
         """
         super().__init__()
-        if shards is not None and "://" in shards:
+        if shards is not None and "://" in str(shards):
             remedy = "copy them into a folder and give that as --data.shards"
             raise UsageError("shards at a URL are not supported", shards, remedy)
         if workers < 0:
@@ -93,7 +93,7 @@ class SpeechDataModule(LightningDataModule):
         Raises `VocolabError` where the shards are not prepared, or the vocoder is none or does not fit.
         """
         if self.codec is None:
-            raise UsageError("the data has no codec", "data.codec", "name one, as ../configs/codec/encodec.yaml")
+            raise UsageError("the data has no codec", "data.codec", "name one, as ../configs/codec/encodec_24khz.yaml")
         if self.codec is self.preparation.codec:
             codec = copy.deepcopy(self.codec)
             if not codec.fitted:

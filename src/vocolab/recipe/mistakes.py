@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
+import os
 import re
 import typing
 from collections.abc import Callable, Iterable
@@ -57,7 +58,8 @@ def explain(error: BaseException, sources: Sources, parser: ArgumentParser, root
     message = str(error)
     if match := INTERPOLATION.search(message):
         place = sources.locate(match[2])
-        return UsageError(f"${{{match[1]}}} names no key", place or match[2], "correct the name")
+        remedy = f"write ${match[1]} for the variable" if match[1] in os.environ else "correct the name"
+        return UsageError(f"${{{match[1]}}} names no key", place or match[2], remedy)
     if match := NO_VALUE.search(message):
         return UsageError(f"{match[1]} has no value", COMMAND_LINE, "give one")
     if match := FLAG.search(message):

@@ -25,7 +25,7 @@ from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
 from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
-from vocolab.recipe import loggers
+from vocolab.recipe import loggers, paths
 from vocolab.recipe.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
 from vocolab.recipe.sources import Sources
 
@@ -47,12 +47,17 @@ def _flag(value: Any) -> str:
 
 
 class SaveConfig(SaveConfigCallback):
-    """RUN/config.yaml: the whole composed recipe, written anew by each `fit`; `-c RUN/config.yaml` repeats it."""
+    """RUN/config.yaml: the whole composed recipe, written anew by each `fit`; `-c RUN/config.yaml` repeats it.
+
+    Its paths are absolute and the folder of the shards is named, so that it holds from any working directory.
+    """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             config = self.config.clone()
             config.ckpt_path = None  # how this part of the run began is not part of the recipe
+            config.data.shards = str(trainer.datamodule.folder())
+            paths.make_absolute(config, ROOTS)
             with atomic(Path(trainer.default_root_dir) / "config.yaml") as temporary:
                 temporary.write_text(self.parser.dump(config, skip_unset=False))
 
@@ -121,6 +126,8 @@ class Recipe(LightningCLI):
         self.config = parser.parse_args(args)
         self.config["import"] = list(dict.fromkeys(self.imports)) or None
         check_top_keys(self.sources, parser)
+        paths.read_paths(self.config, ROOTS)
+        paths.settle(self.config, ROOTS, self.sources.recipes)
 
     def _set_seed(self) -> None:
         """Loading has no side effects: `model` seeds."""

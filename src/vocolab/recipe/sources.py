@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from vocolab.errors import UsageError
+from vocolab.files import local_path
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -50,11 +51,11 @@ class Sources:
         found = cls()
         for flag, value in _pairs(arguments):
             if flag in ("-c", "--config"):
-                found.recipes.append(Path(value))
+                found.recipes.append(Path(value) if "://" in value else local_path(value))
             elif flag == "--import":
                 found.modules.append(value)
             elif value.endswith(SUFFIXES):
-                found.slots.append((flag.lstrip("-").rstrip("+"), Path(value)))
+                found.slots.append((flag.lstrip("-").rstrip("+"), local_path(value)))
             else:
                 found.flags[flag.lstrip("-").rstrip("+")] = value
         for recipe in found.recipes:

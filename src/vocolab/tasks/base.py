@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 
+from vocolab.files import local_path
 from vocolab.parts import modules_of
 from vocolab.rng import mix
 from vocolab.tasks.schedules import Constant, Schedule
@@ -77,6 +77,6 @@ def located(description: Any) -> Any:
     found = {key: located(value) for key, value in description.items()}
     for key in ("checkpoint", "decoder"):
         path = found.get(key)
-        if isinstance(path, str) and Path(path).expanduser().exists():
-            found[key] = str(Path(path).expanduser().resolve())
+        if isinstance(path, str) and local_path(path).exists():
+            found[key] = str(local_path(path).resolve())
     return found

@@ -1,0 +1,106 @@
+"""The paths in a composed recipe: read once when it is composed, written absolute into RUN/config.yaml.
+
+A value is a path where its parameter is annotated with one (`Path`, `str | Path`, Lightning's `_PATH`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from vocolab.errors import UsageError
+from vocolab.files import local_path
+
+ALWAYS = ("shards", "default_root_dir")  # these are folders even where there is none yet; other names may be a hub's
+
+
+def read_paths(config: Namespace, roots: Mapping[str, type]) -> None:
+    """Replace `~`, `~user` and `$VAR` in each path of a composed recipe. Raises `UsageError` naming the key."""
+    for owner, name, key in _paths(config, roots):
+        try:
+            owner[name] = type(owner[name])(local_path(owner[name]))
+        except UsageError as error:
+            raise UsageError(error.what, f"{key} {error.where}", error.remedy) from error
+    if config.ckpt_path not in (None, "last", "best"):
+        config.ckpt_path = str(local_path(config.ckpt_path))
+
+
+def make_absolute(config: Namespace, roots: Mapping[str, type]) -> None:
+    """Make each path of a composed recipe one that holds from any working directory."""
+    for owner, name, _ in _paths(config, roots):
+        if name in ALWAYS or os.path.exists(owner[name]):
+            owner[name] = type(owner[name])(os.path.abspath(owner[name]))
+
+
+def settle(config: Namespace, roots: Mapping[str, type], recipes: list[Path]) -> None:
+    """Let a run whose folder was moved or copied go on where its config.yaml lies, with paths that moved along.
+
+    Only a config.yaml beside a folder `checkpoints` is that of a run, and only as long as nothing else names the
+    folder of the run.
+    """
+    for file in recipes:
+        folder = file.absolute().parent
+        if file.name != "config.yaml" or not (folder / "checkpoints").is_dir():
+            continue
+        stated = ((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("trainer") or {}).get("default_root_dir")
+        run = config.trainer.default_root_dir
+        if stated is None or str(local_path(stated)) != str(run) or _same(folder, run):
+            continue
+        for owner, name, _ in _paths(config, roots):
+            beside = os.path.normpath(folder / os.path.relpath(owner[name], run))
+            if not os.path.exists(owner[name]) and os.path.exists(beside):
+                owner[name] = type(owner[name])(beside)
+        config.trainer.default_root_dir = str(file.parent)
+        print(f"the run is where its config.yaml lies: {file.parent} (it was {run})", file=sys.stderr)
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _paths(config: Namespace, roots: Mapping[str, type]) -> Iterator[tuple[Namespace, str, str]]:
+    """(namespace, name, dotted key) of every path that a recipe gives."""
+    for root, cls in roots.items():
+        if isinstance(slot := config.get(root), Namespace):
+            yield from _within(slot, cls, root)
+
+
+def _within(slot: Any, cls: type | None, key: str) -> Iterator[tuple[Namespace, str, str]]:
+    if isinstance(slot, list):
+        for item in slot:
+            yield from _within(item, None, key)
+    if not isinstance(slot, Namespace):
+        return
+    if "class_path" in slot:
+        module, _, name = slot.class_path.rpartition(".")
+        cls, slot = getattr(importlib.import_module(module), name), slot.get("init_args")
+        if slot is None:
+            return
+    named = _path_parameters(cls)
+    for name in list(vars(slot)):
+        value = slot[name]
+        if name in named and isinstance(value, (str, Path)) and str(value) not in ("", ".") and "://" not in str(value):
+            yield slot, name, f"{key}.{name}"
+        else:
+            yield from _within(value, None, f"{key}.{name}")
+
+
+def _path_parameters(cls: Any) -> set[str]:
+    """Names of the parameters that take a path. Annotations are compared as text: some name types that exist only for
+    type checkers.
+    """
+    if cls is None:
+        return set()
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {p.name for p in parameters if "path" in str(p.annotation).lower()}
