@@ -306,9 +306,7 @@ def test_without_a_validation_split(tmp_path: Path, caplog: pytest.LogCaptureFix
     lines = [record.message for record in caplog.records if "no val split" in record.message]
     assert lines == [f"{root}: no val split, so no validation"] and not [w for w in recwarn if "zero" in str(w.message)]
     for split, run in (("val", Trainer.validate), ("test", Trainer.test)):
-        with pytest.raises(
-            VocolabError, match=f"the shards have no {split} split: {root}: set --data.corpus.{split} to"
-        ):
+        with pytest.raises(VocolabError, match=f"no {split} split: {root}: set --data.corpus.{split} to"):
             run(trainer(tmp_path), Model(), datamodule=data(root))
 
 
