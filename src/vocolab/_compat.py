@@ -35,13 +35,11 @@ def torchaudio() -> ModuleType:
 def _no_extension() -> ModuleType:
     """A stand-in for `torchaudio._extension` that states: nothing native is here."""
     extension = types.ModuleType("torchaudio._extension")
-
-    def fail_if_no_align(function):
-        return function
-
-    extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    extension._IS_RIR_AVAILABLE = False
-    extension._IS_ALIGN_AVAILABLE = False
-    extension.fail_if_no_align = fail_if_no_align
-    extension.lazy_import_sox_ext = contextlib.nullcontext
+    vars(extension).update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+        _IS_RIR_AVAILABLE=False,
+        _IS_ALIGN_AVAILABLE=False,
+        fail_if_no_align=lambda function: function,
+        lazy_import_sox_ext=contextlib.nullcontext,
+    )
     return extension

@@ -48,7 +48,7 @@ RECIPES = {
     "class in no module": ("class_path: MelLoss", "class_path: mine.MelLoss", "no such WaveLoss 'mine.MelLoss' for model.init_args.losses: {}: did you mean MelLoss?"),
     "callback": ("[Timing]", "[Timming]", "no such Callback 'Timming' for trainer.callbacks: {}: did you mean Timing?"),
     "interpolation": ("${seed_everything}", "${seed_evrything}", "${seed_evrything} names no key: {}: correct the name"),
-    "slot file": ("slots/vocoder.yaml", "slots/vocodr.yaml", "no such file slots/vocodr.yaml: {}: check the path"),
+    "slot file": ("slots/vocoder.yaml", "slots/vocodr.yaml", "no such file slots/vocodr.yaml: {}: did you mean slots/vocoder.yaml?"),
     "key twice": ("checkpoint:", "trainer: {max_steps: 3}\ncheckpoint:", "key trainer stands twice: {}: keep one"),
     "dotted": ("checkpoint:", "trainer.max_steps: 3\ncheckpoint:", "trainer.max_steps beside trainer: {}: one would drop the other: write it inside trainer:, or as --trainer.max_steps"),
 }  # fmt: skip
@@ -121,6 +121,9 @@ FLAGS = {
     "--model.optimizer.lr high": "model.optimizer.lr is 'high': command line: expected float",
     "--trainer.max_steps": "--trainer.max_steps has no value: command line: give one",
     "--trainer none.yaml": "no such file none.yaml: --trainer: check the path",
+    "--trainer gpuu.yaml": "no such file gpuu.yaml: --trainer: did you mean configs/trainer/gpu.yaml?",
+    "--trainer=configs/trainer/gpuu.yaml": "no such file configs/trainer/gpuu.yaml: --trainer: did you mean configs/trainer/gpu.yaml?",
+    "--model.vocoder ../configs/vocoder/none.yaml": "no such file ../configs/vocoder/none.yaml: --model.vocoder: choose from configs/vocoder/hifigan_v1.yaml, configs/vocoder/hifigan_v1_mel.yaml, configs/vocoder/hifigan_v2.yaml, configs/vocoder/vocos.yaml, configs/vocoder/vocos_small.yaml",
     "--model.vocoder none.yaml": "no such file none.yaml: --model.vocoder: check the path",
     "--model.vocoder Vocoss": "no such Vocoder 'Vocoss' for model.vocoder: command line: did you mean Vocos?",
     "--trainer.callbacks+=Sampels": "no such Callback 'Sampels' for trainer.callbacks: command line: did you mean Samples?",
@@ -148,9 +151,22 @@ def test_a_file_that_is_no_recipe(text, expected, recipe):
     assert complaint("-c", "tiny.yaml") == expected
 
 
-def test_no_such_recipe(recipe, capsys):
-    assert main(["fit", "-c", "none.yaml"]) == 2
-    assert capsys.readouterr().err == "vocolab: error: no such recipe: none.yaml: . has tiny.yaml\n"
+@pytest.mark.parametrize(
+    "name, remedy",
+    [
+        ("none.yaml", "check the path"),
+        ("tinny.yaml", "did you mean tiny.yaml?"),
+        ("quikstart.yaml", "did you mean recipes/quickstart.yaml or recipes/quickstart-tts.yaml?"),
+        ("recipes/tinny.yaml", "did you mean recipes/tiny.yaml?"),
+        ("recipes/hifigan_prematsh.yaml", "did you mean recipes/hifigan_prematch.yaml?"),
+    ],
+)
+def test_no_such_recipe(name, remedy, recipe, capsys):
+    """What is near in the folder named and in the package."""
+    (recipe.parent / "recipes").mkdir()
+    (recipe.parent / "recipes" / "tiny.yaml").write_text(recipe.read_text())
+    assert main(["fit", "-c", name]) == 2
+    assert capsys.readouterr().err == f"vocolab: error: no such recipe: {name}: {remedy}\n"
 
 
 def test_no_recipe_at_all(work):

@@ -29,6 +29,7 @@ COMMANDS = {
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
     "synthesize": ("vocolab.cli.synthesize", "say text in the voice of a reference"),
     "export": ("vocolab.cli.export", "write a model as one file for elsewhere"),
+    "recipes": ("vocolab.cli.recipes", "what recipes there are; a copy of one to edit"),
     "plot": ("vocolab.cli.plot", "curves of one or several runs"),
     "report": ("vocolab.cli.report", "what a run can do: sound, a picture, figures"),
 }
@@ -81,11 +82,12 @@ def _run(argv: list[str]) -> int:
             default=[],
             help="a module with parts of your own: package.module, or the path of a .py file; may be repeated",
         )
-        parsed, parsed.rest = parser.parse_known_args(argv[1:])
+        parsed, rest = parser.parse_known_args(argv[1:])
         if getattr(module, "TAKES_RECIPE", False):
-            parsed.rest += [f"--import={name}" for name in parsed.imports]  # a key of the recipe
-        elif parsed.rest:
-            parser.error(f"unknown argument {parsed.rest[0]!r}{_nearest(parsed.rest[0], parser)}")
+            rest += [f"--import={imported}" for imported in parsed.imports]  # a key of the recipe
+        elif rest:
+            parser.error(f"unknown argument {rest[0]!r}{_nearest(rest[0], parser)}")
+        parsed.rest = rest
         import_parts(parsed.imports, "--import")
         return module.run(parsed) or 0
     _top(argv)

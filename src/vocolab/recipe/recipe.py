@@ -27,7 +27,7 @@ from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
 from vocolab.recipe.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
-from vocolab.recipe.sources import Sources
+from vocolab.recipe.sources import PARSER_MODE, Sources
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
 
@@ -90,12 +90,12 @@ class Recipe(LightningCLI):
                 parser_kwargs={
                     "prog": prog,
                     "description": "A recipe and the keys that override it.",
-                    "parser_mode": "omegaconf+",
+                    "parser_mode": PARSER_MODE,
                     "exit_on_error": False,
                     "allow_abbrev": False,
                     "dump_header": [],
                 },
-                args=list(arguments),
+                args=self.sources.arguments,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )

@@ -6,17 +6,20 @@ What is refused here is what the parser would silently accept (a key twice, `tra
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
+from jsonargparse import get_loader, set_loader
 
+from vocolab import shipped
 from vocolab.errors import UsageError
 from vocolab.files import local_path
+from vocolab.shipped import SUFFIXES
 
-SUFFIXES = (".yaml", ".yml")
+PARSER_MODE = "omegaconf+"
 
 
 @dataclass
@@ -40,6 +43,7 @@ def without_init_args(key: str) -> list[str]:
 class Sources:
     """The recipes (`-c FILE`) and the slot files (`--KEY FILE`) of a command line, and its other flags."""
 
+    arguments: list[str]  # the command line, its files in full where they are the package's
     recipes: list[Path] = field(default_factory=list)
     slots: list[tuple[str, Path]] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)  # as written, without dashes -> value
@@ -48,8 +52,8 @@ class Sources:
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Sources:
         """Read the command line and check its files. Raises `UsageError` naming the file and the line."""
-        found = cls()
-        for flag, value in _pairs(arguments):
+        found = cls([_found(argument) for argument in arguments])
+        for flag, value in _pairs(found.arguments):
             if flag in ("-c", "--config"):
                 found.recipes.append(Path(value) if "://" in value else local_path(value))
             elif flag == "--import":
@@ -62,7 +66,7 @@ class Sources:
             if "://" not in str(recipe):
                 _check_recipe(recipe)
         for key, path in found.slots:
-            _check_slot(path, f"--{key}")
+            _check_slot(path, f"--{key}", shipped.suggestion(path))
         return found
 
     @property
@@ -74,7 +78,7 @@ class Sources:
         """The outermost keys of the recipes."""
         for path in self.recipes:
             if path.is_file():
-                for key, _ in _compose(path).value:
+                for key, _ in getattr(_compose(path), "value", []):
                     yield Place(path, key.start_mark.line + 1, str(key.value))
 
     def imports(self) -> Iterator[tuple[str, str, list[Path]]]:
@@ -104,6 +108,32 @@ class Sources:
         return None
 
 
+def load_yaml(text: str) -> Any:
+    """What the parser reads values and files with; a file in its own folder. Names of packaged files become paths."""
+    return _packaged(get_loader("yaml")(text))
+
+
+# The parser knows `omegaconf+` by its name: what that adds to YAML, `${...}` over the composed recipe, stays.
+set_loader(PARSER_MODE, load_yaml, (yaml.YAMLError,))
+
+
+def _packaged(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _packaged(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_packaged(item) for item in value]
+    return _found(value) if isinstance(value, str) else value
+
+
+def _found(argument: str) -> str:
+    """A value, or `--KEY=VALUE`: the path of the packaged file that it names, where there is no such file here."""
+    flag, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+    if not value.endswith(SUFFIXES) or Path(value).exists():
+        return argument
+    path = shipped.find(value)
+    return f"{flag}{equals}{path}" if path.is_file() else argument
+
+
 def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(flag, value) of `--flag value`, `--flag=value`, `-c value`; the value is empty where there is none."""
     for position, argument in enumerate(arguments):
@@ -131,8 +161,7 @@ def _compose(path: Path) -> yaml.Node | None:
 
 def _check_recipe(path: Path) -> None:
     if not path.is_file():
-        close = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise UsageError("no such recipe", path, f"{path.parent} has {', '.join(close)}" if close else "check the path")
+        raise UsageError("no such recipe", path, shipped.suggestion(path))
     node = _compose(path)
     if not isinstance(node, yaml.MappingNode):
         raise UsageError("not a recipe (no keys)", path, "a recipe has the keys data, model and trainer")
@@ -141,9 +170,9 @@ def _check_recipe(path: Path) -> None:
     _check_node(node, path)
 
 
-def _check_slot(path: Path, where: str) -> None:
+def _check_slot(path: Path, where: str, remedy: str) -> None:
     if not path.is_file():
-        raise UsageError(f"no such file {path}", where, "check the path")
+        raise UsageError(f"no such file {path}", where, remedy)
     _check_node(_compose(path), path)
 
 
@@ -156,8 +185,9 @@ def _check_node(node: yaml.Node | None, path: Path) -> None:
         _check_keys([key for key, _ in node.value], path)
         for _, value in node.value:
             _check_node(value, path)
-    elif (other := _named_file(node, path)) is not None:
-        _check_slot(other, f"{path}:{node.start_mark.line + 1}")
+    elif node is not None and (other := _named_file(node, path)) is not None:
+        where = f"{path}:{node.start_mark.line + 1}"
+        _check_slot(other, where, shipped.suggestion(node.value, path.parent))
 
 
 def _check_keys(keys: list[yaml.Node], path: Path) -> None:
@@ -178,9 +208,9 @@ def _check_keys(keys: list[yaml.Node], path: Path) -> None:
 
 
 def _named_file(node: yaml.Node | None, path: Path) -> Path | None:
-    """The file a scalar names, relative to the file it stands in."""
+    """The file a scalar names, relative to the file it stands in, or in the package."""
     if isinstance(node, yaml.ScalarNode) and node.value.endswith(SUFFIXES) and "${" not in node.value:
-        return Path(os.path.normpath(path.parent / node.value))
+        return shipped.find(node.value, path.parent)
     return None
 
 
