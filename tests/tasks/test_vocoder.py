@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,20 @@ def test_ten_steps_and_ten_more_are_twenty(tmp_path, mel_data, workers):
     for key in ("state_dict", "ema_trained", "optimizer_states", "global_step", "epoch"):
         assert_equal(whole[key], parts[key], key)
     assert_equal(saved(tmp_path / "whole", "best")["state_dict"], saved(tmp_path / "parts", "best")["state_dict"])
+
+
+def test_a_scheduler_of_pytorch_resumes_too(tmp_path, mel_data):
+    """One that goes up and down and turns the betas, over both optimizers."""
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-2, total_steps=10)
+    run(tmp_path / "whole", small_task(schedule=schedule), mel_data(), 10)
+    run(tmp_path / "parts", small_task(schedule=schedule), mel_data(), 5)
+    resume = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    run(tmp_path / "parts", small_task(schedule=schedule), mel_data(), 10, resume)
+    whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
+    assert_equal(whole["state_dict"], parts["state_dict"])
+    assert_equal(whole["optimizer_states"], parts["optimizer_states"])
+    groups = [state["param_groups"][0] for state in whole["optimizer_states"]]
+    assert len(groups) == 2 and all(group["lr"] == pytest.approx(1e-2 / 25 / 1e4) for group in groups)
 
 
 def test_a_batch_is_a_step_whatever_the_number_of_optimizers(tmp_path, mel_data):

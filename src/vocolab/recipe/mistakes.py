@@ -28,9 +28,11 @@ UNKNOWN = re.compile(
 MISSING = re.compile(r"the following arguments are required: ([^,\s]+)")
 NO_CLASS = re.compile(
     r"(?:Expected a dot import path string|Unexpected import path format): (\S+)"
-    r"|Import path (\S+) does not correspond|No module named '|module '\S+' has no attribute|Not a valid subclass of"
+    r"|Import path (\S+) does not correspond|Expected '[^']+' to be a subclass"
+    r"|No module named '|module '\S+' has no attribute|Not a valid subclass of"
 )
-TYPE = re.compile(r"Expected an? (?!path but|dot import)(.+?)(?:\. Got value: (.*))?$")
+NULL = re.compile(r"Expected a <class 'NoneType'>$")
+TYPE = re.compile(r"Expected an? (?!path but|dot import)(.+?)(?:\. Got value: (.*?)(?:\. Got value: .*)?)?$")
 GIVEN = re.compile(r"Given value: (.*?)(?:\. Got value: .*)?$")
 CALLABLE = re.compile(r"Type .* expects a function or a callable class: ")
 CALLED = re.compile(r"Got value: Namespace\(class_path='([^']+)'")
@@ -127,6 +129,7 @@ def installed(package: str) -> bool:
 def _read(message: str) -> Fault:
     """Follow the page down to its first complaint."""
     fault = Fault()
+    no_class: Fault | None = None  # of a class that is there: the slot may take another type too, and say more of it
     keys: list[str] = []
     for line in message.splitlines():
         text = line.strip().removeprefix("- ")
@@ -147,8 +150,12 @@ def _read(message: str) -> Fault:
             fault.kind, fault.detail = "missing", match[1]
             return fault
         elif (match := NO_CLASS.match(text)) and not fault.types:
-            fault.kind, fault.detail = "class", match[1] or match[2] or _pop(fault.owners)
-            return fault
+            name = match[1] or match[2] or _pop(fault.owners)
+            no_class = Fault("class", fault.key, [*fault.owners], name)
+            if not match[2]:
+                return no_class
+        elif no_class and NULL.match(text):
+            return no_class
         elif match := TYPE.match(text):
             fault.kind, fault.detail = "type", fault.detail or match[2] or ""
             fault.types.append(_type_name(match[1]))
@@ -157,7 +164,7 @@ def _read(message: str) -> Fault:
         elif fault.kind == "type" and (match := GIVEN.match(text)):
             fault.detail = match[1]
             return fault
-    return fault
+    return no_class or fault
 
 
 def _pop(names: list[str]) -> str:

@@ -14,15 +14,16 @@ from lightning.pytorch import LightningModule
 from vocolab.files import local_path
 from vocolab.parts import modules_of
 from vocolab.rng import mix
-from vocolab.tasks.schedules import Constant, Schedule
+from vocolab.tasks.schedules import Constant, Rates, Schedule, Scheduler, check_schedule
 
 
 class Task(LightningModule):
     """A LightningModule whose checkpoint tells what inference needs, and whose steps repeat exactly after a resume."""
 
-    def __init__(self, schedule: Schedule | None = None):
+    def __init__(self, schedule: Schedule | Scheduler | None = None):
         super().__init__()
-        self.schedule = schedule or Constant()
+        self.schedule = check_schedule(schedule or Constant())
+        self._rates: list[Rates] = []  # one an optimizer
 
     @property
     @abstractmethod
@@ -47,10 +48,11 @@ class Task(LightningModule):
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         micro = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(mix(seed, self.global_step, micro, self.global_rank))
-        factor = self.schedule(self.global_step)
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        if [rates.optimizer for rates in self._rates] != self.trainer.optimizers:
+            updates = self.trainer.max_steps
+            self._rates = [Rates(self.schedule, optimizer, updates) for optimizer in self.trainer.optimizers]
+        for rates in self._rates:
+            rates.set(self.global_step)
 
 
 def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:

@@ -1,9 +1,23 @@
-"""Learning-rate schedules: pure functions of the update number, so that a resumed run goes on where it was."""
+"""Learning-rate schedules: functions of the update number, so that a resumed run goes on where it was. Besides those
+here, any scheduler of PyTorch that needs no metric is one.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from vocolab.errors import UsageError
+
+Scheduler = Callable[[Optimizer], LRScheduler]  # of PyTorch, still without its optimizer
+SCHEDULED = ("lr", "momentum", "betas")  # what PyTorch's schedulers set
 
 
 class Schedule(ABC):
@@ -58,3 +72,77 @@ class InverseSquareRoot(Schedule):
     def __call__(self, step: int) -> float:
         warmup = max(self.warmup, 1)
         return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
+
+
+class Rates:
+    """What a schedule sets in the groups of one optimizer, as a function of the update alone.
+
+    A `Schedule` multiplies the learning rate. A scheduler of PyTorch works on a stand-in for the optimizer and is
+    stepped once an update, from the first one on also in a run that is resumed: so the run goes on where it was, with
+    the schedule that its recipe names now, and nothing of it is kept in the checkpoint. Besides the learning rate it
+    may set others of the groups' values, such as momentum.
+    """
+
+    def __init__(self, schedule: Schedule | Scheduler, optimizer: Optimizer, updates: int = -1):
+        """`updates`: of the whole run, -1 where it has no end. Raises `UsageError` where the schedule ends before."""
+        self.schedule, self.optimizer = schedule, optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self._stand_in = None if isinstance(schedule, Schedule) else self._begin(schedule)
+        scheduler = getattr(self._stand_in, "scheduler", None)
+        total = getattr(scheduler, "total_steps", None)
+        if total is not None and updates > total:
+            what = f"{type(scheduler).__name__} ends after {total} updates, the run has {updates}"
+            raise UsageError(what, "model.schedule", "give it as many total_steps as --trainer.max_steps")
+
+    def set(self, update: int) -> None:
+        """Give the optimizer the values of an update, counted from 0."""
+        if isinstance(self.schedule, Schedule):
+            factor = self.schedule(update)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            return
+        if self._stand_in is None or self._stand_in.updates > update:
+            self._stand_in = self._begin(self.schedule)
+        self._stand_in.advance(update)
+        for group, values in zip(self.optimizer.param_groups, self._stand_in.param_groups, strict=True):
+            group.update({key: values[key] for key in SCHEDULED if key in group})
+
+    def _begin(self, scheduler: Scheduler) -> StandIn:
+        return StandIn(scheduler, self.optimizer.param_groups, self.optimizer.defaults)
+
+
+class StandIn(Optimizer):
+    """The groups of an optimizer as they were before the first update, without its parameters, under a scheduler."""
+
+    def __init__(self, make: Scheduler, groups: Sequence[Mapping[str, Any]], defaults: dict[str, Any]):
+        copies = [dict(group, params=[nn.Parameter(torch.empty(0))]) for group in groups]
+        for group in copies:
+            group["lr"] = group.pop("initial_lr", group["lr"])
+        super().__init__(copies, defaults)
+        self.updates = 0
+        self.scheduler = make(self)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            remedy = "name another one: a schedule here is a function of the update"
+            raise UsageError("ReduceLROnPlateau waits for a metric to stop falling", "model.schedule", remedy)
+
+    def advance(self, update: int) -> None:
+        """Step the scheduler up to an update."""
+        while self.updates < update:
+            self.step()
+            self.scheduler.step()
+            self.updates += 1
+
+    def step(self, closure: Any = None) -> Any:
+        """Nothing to do: a scheduler warns where its optimizer does not step before it does."""
+
+
+def check_schedule(schedule: Schedule | Scheduler) -> Schedule | Scheduler:
+    """`schedule` unchanged. Raises `UsageError` for a scheduler that cannot be one, before anything is prepared."""
+    if not isinstance(schedule, Schedule):
+        values = {"lr": 1.0, "momentum": 0.9, "betas": (0.9, 0.999)}
+        try:
+            StandIn(schedule, [values], values)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"not a schedule ({error})", "model.schedule", "correct its arguments") from error
+    return schedule

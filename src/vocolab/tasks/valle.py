@@ -19,7 +19,7 @@ from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
 from vocolab.tasks.base import Task, located
-from vocolab.tasks.schedules import Schedule
+from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.tally import Clock, Figures, Tally
 from vocolab.tasks.translation import Translation
 from vocolab.tasks.trial import try_batch
@@ -47,7 +47,7 @@ class VALLETask(Task):
         self,
         lm: LanguageModel,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
-        schedule: Schedule | None = None,
+        schedule: Schedule | Scheduler | None = None,
         aux_weight: float = 0.01,
         initialize_from: Path | None = None,
     ):

@@ -20,7 +20,7 @@ from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.precision import any_length
 from vocolab.tasks.base import Task, located
-from vocolab.tasks.schedules import Schedule
+from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.discriminators import Discriminator
 from vocolab.vocoders.losses import MelLoss, WaveLoss, discriminator_loss, generator_losses
@@ -48,7 +48,7 @@ class VocoderTask(Task):
         discriminator: Discriminator | None = None,
         losses: list[WaveLoss] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
-        schedule: Schedule | None = None,
+        schedule: Schedule | Scheduler | None = None,
         adversarial: float = 1.0,
         feature_matching: float = 1.0,
         adversarial_from: int = 0,
