@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 
 
 class Codec(nn.Module, ABC):
@@ -48,6 +48,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
         """Waveform (B, L·hop) in [-1, 1] of codes (B, k, L), k <= levels: the first k levels alone are decoded too."""
+
+    def receive(self, vocoder: nn.Module) -> Codec:
+        """Take `vocoder` for `decode`, frozen; return self. Raises `VocolabError` where it does not fit."""
+        raise UsageError(f"{type(self).__name__} takes no vocoder", "data.codec.vocoder", "leave it out")
 
     def check_can_decode(self) -> None:
         """Raise `VocolabError` where `decode` lacks a part, whatever the codes: nothing need be sampled for it."""

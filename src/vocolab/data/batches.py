@@ -6,6 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +53,9 @@ class SpeechBatch:
 
     def pin_memory(self) -> SpeechBatch:
         """The batch in page-locked memory; the hook torch's DataLoader looks for."""
-        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: v.pin_memory() for k, v in tensors.items() if isinstance(v, Tensor)})
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        pinned: dict[str, Any] = {k: v.pin_memory() for k, v in values.items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **pinned)
 
 
 class Batches(ABC):

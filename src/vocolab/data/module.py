@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.trainer.states import TrainerFn
 
 from vocolab.checkpoints import load_vocoder
@@ -70,9 +71,8 @@ class SpeechDataModule(LightningDataModule):
         if workers < 0:
             raise UsageError(f"workers is {workers}", "data.workers", "give 0 (read in the training process) or more")
         self.corpus, self.encoder, self.prematch, self.text = corpus, encoder, prematch, text
-        self.batches, self.val_batches = batches, val_batches
-        if val_batches is None:
-            self.val_batches = batches if isinstance(batches, TokenBudget) else Utterances(size=8)
+        self.batches = batches
+        self.val_batches = val_batches or (batches if isinstance(batches, TokenBudget) else Utterances(size=8))
         self.shards, self.workers, self.seed = shards, workers, seed
         self.prepare_workers = prepare_workers
         self.preparation = Preparation(
@@ -155,7 +155,7 @@ class SpeechDataModule(LightningDataModule):
             self._checked = folder
 
     def train_dataloader(self) -> TrainLoader:
-        if self.trainer is not None and self.trainer.overfit_batches:
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             remedy = "train on a corpus of few utterances instead"
             raise UsageError("batches are planned, not repeated", "trainer.overfit_batches", remedy)
         dataset = self._training()
@@ -163,7 +163,11 @@ class SpeechDataModule(LightningDataModule):
         self._report_unknown()
         # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
         # handed out, it is right even if a run dies within an update.
-        position = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        position = 0
+        if self.trainer is not None:
+            finished = self.trainer.fit_loop.epoch_loop.batch_progress.total
+            assert isinstance(finished, _ProcessedTracker)
+            position = finished.processed
         return TrainLoader(dataset, self.workers, self._pin_memory(), position)
 
     def val_dataloader(self) -> EvaluationLoader | list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,17 @@ QUERY_BLOCK = 2048  # query frames compared at once: a block of similarities tak
 FOLD = 32  # columns folded into one before the selection
 
 
+class Frames(Protocol):
+    """An array (N, C) as far as matching needs one: it may lie on a disk and be read where it is indexed."""
+
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
 class Pool:
     """Frames to be matched, their norms measured once for any number of queries.
 
@@ -22,7 +34,7 @@ class Pool:
     block.
     """
 
-    def __init__(self, frames: Tensor | np.ndarray, block: int = BLOCK):
+    def __init__(self, frames: Tensor | Frames, block: int = BLOCK):
         if frames.ndim != 2:
             raise VocolabError(f"pool of shape {tuple(frames.shape)}", "matching", "give (N, C): frames by features")
         self.frames, self.block = frames, block
@@ -64,7 +76,7 @@ class Pool:
 
 def knn(
     query: Tensor,
-    pool: Tensor | np.ndarray,
+    pool: Tensor | Frames,
     k: int,
     exclude: range | slice | Tensor | None = None,
     block: int = BLOCK,
@@ -78,7 +90,7 @@ def knn(
     return Pool(pool, block).knn(query, k, exclude)
 
 
-def average(synth: Tensor | np.ndarray, indices: Tensor) -> Tensor:
+def average(synth: Tensor | Frames, indices: Tensor) -> Tensor:
     """The unweighted mean (L, C), in float32, of the frames of synth (N, C) at indices (L, k)."""
     mean = torch.empty(len(indices), synth.shape[1], device=indices.device)
     for rows in map(_slice, _spans(len(indices), QUERY_BLOCK)):
@@ -148,7 +160,7 @@ def _slice(span: range) -> slice:
     return slice(span.start, span.stop)
 
 
-def _rows(frames: Tensor | np.ndarray, span: range) -> Tensor:
+def _rows(frames: Tensor | Frames, span: range) -> Tensor:
     """Rows of a tensor or array as float32."""
     rows = frames[span.start : span.stop]
     return rows.float() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows, dtype=np.float32))

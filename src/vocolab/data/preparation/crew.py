@@ -8,7 +8,7 @@ import os
 import pickle
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -19,7 +19,11 @@ from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work
 from vocolab.errors import VocolabError
 
-STAGES = {encode.STAGE: encode.encode, prematch.STAGE: prematch.match, pack.STAGE: pack.pack}
+STAGES: dict[str, Callable[..., Iterator[Any]]] = {
+    encode.STAGE: encode.encode,
+    prematch.STAGE: prematch.match,
+    pack.STAGE: pack.pack,
+}
 
 
 def share_of_ranks(rank: int | None, world: int | None) -> tuple[int, int]:
@@ -62,7 +66,7 @@ class Crew:
     def __enter__(self) -> Crew:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *raised: Any) -> None:
         for process, connection in self._workers:
             connection.close()
             process.terminate()
@@ -83,7 +87,8 @@ class Crew:
         for worker, (_, connection) in enumerate(self._workers):
             _send(connection, (stage, list(names[worker :: len(self.devices)])))
         while busy:
-            for connection in wait(list(busy)):
+            ready = wait(list(busy))
+            for connection in [c for c in busy if c in ready]:
                 message = _receive(connection, busy[connection])
                 if message is None:
                     del busy[connection]
@@ -128,8 +133,9 @@ def serve(connection: Connection, packed: bytes, device: str) -> None:
     except BaseException as error:
         if os.environ.get("VOCOLAB_DEBUG"):
             traceback.print_exc()
-        own = isinstance(error, VocolabError)
-        message = (error.what, error.where, error.remedy) if own else (f"{type(error).__name__}: {error}", "", "")
+        message = (f"{type(error).__name__}: {error}", "", "")
+        if isinstance(error, VocolabError):
+            message = (error.what, error.where, error.remedy)
         with contextlib.suppress(OSError):
             connection.send(("failed", *message))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,14 +77,18 @@ def ready(codec: Codec, work: Work) -> Codec:
 
 
 def spell(preparation: Preparation, unit: Unit, scan: Scan) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """The symbols of each utterance's text by position, and the reasons why some have none; two times nothing without
-    a `text`.
+    """The symbols of each utterance's text by position, and the reasons of those that have none.
+
+    Both are empty where the preparation has no `text`.
     """
-    symbols, reasons = {}, {}
-    for position in unit.items if preparation.text is not None else []:
+    symbols: dict[int, list[str]] = {}
+    reasons: dict[int, str] = {}
+    if preparation.text is None:
+        return symbols, reasons
+    for position in unit.items:
         utterance = scan.items[position].utterance
         try:
-            symbols[position] = list(preparation.text.symbols(utterance.text, utterance.language))
+            symbols[position] = preparation.text.symbols(utterance.text or "", utterance.language)
         except VocolabError as error:
             reasons[position] = f"text: {error.what}"
     return symbols, reasons
@@ -162,9 +167,9 @@ def encode_batch(encoder: Encoder, batch: list[Speech], layers: list[int] | None
         outputs = [out[None] for out in encoder.encode_long(wav[0].to(device), layers)]
     else:
         outputs = encoder.layers(wav.to(device), lengths.to(device), layers)
-    outputs = [out.half().cpu().numpy() for out in outputs]  # (B, L, C) each
+    arrays = [out.half().cpu().numpy() for out in outputs]  # (B, L, C) each
     for row, speech in enumerate(batch):
-        speech.feats = [out[row, : speech.frames] for out in outputs]  # (frames, C) each
+        speech.feats = [array[row, : speech.frames] for array in arrays]  # (frames, C) each
         for feats in speech.feats:
             if len(feats) < speech.frames:
                 what = f"{len(feats)} frames of {len(speech.wav)} samples, expected {speech.frames}"
@@ -200,13 +205,15 @@ def _save(
         if speeches:
             np.save(folder / "audio.npy", np.concatenate([s.pcm for s in speeches]))
         if speeches and preparation.encoder is not None:
-            layers = _layers(preparation) or [None]
+            computed = _layers(preparation)
+            layers: list[int | None] = [None] if computed is None else [*computed]
             names = {"feats": stored} if matching == stored else {"feats": stored, "match": matching}
             for name, layer in names.items():
                 np.save(folder / f"{name}.npy", np.concatenate([s.feats[layers.index(layer)] for s in speeches]))
         if speeches and preparation.codec is not None:
-            np.save(folder / "codes.npy", np.concatenate([s.codes for s in speeches], 1).T)  # (ΣL, K)
-        about = {"kept": [[s.position, len(s.pcm), s.frames] for s in speeches], "skipped": skipped}
+            codes = [s.codes for s in speeches if s.codes is not None]
+            np.save(folder / "codes.npy", np.concatenate(codes, 1).T)  # (ΣL, K)
+        about: dict[str, Any] = {"kept": [[s.position, len(s.pcm), s.frames] for s in speeches], "skipped": skipped}
         if preparation.text is not None:
             write_json(folder / "symbols.json", symbols)
             counts = Counter(symbol for text in symbols for symbol in text)

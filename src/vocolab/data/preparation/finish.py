@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vocolab.codecs.base import Codec
 from vocolab.data.preparation import encode, fit, pack, prematch, scan, spelling
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work
@@ -59,7 +60,7 @@ def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[st
     if preparation.prematch is not None:
         manifest["unmatched"] = _unmatched(work, found)
     if preparation.codec is not None:
-        manifest["codec"] = _codec(preparation, work)
+        manifest["codec"] = _codec(preparation.codec, work)
     if preparation.text is not None:
         manifest |= _symbols(preparation, work, found)
     write_manifest(work.shards, manifest)
@@ -67,9 +68,8 @@ def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[st
     return manifest
 
 
-def _codec(preparation: Preparation, work: Work) -> dict[str, Any]:
+def _codec(codec: Codec, work: Work) -> dict[str, Any]:
     """The sizes of the codes; where the codec was fitted, also the file of its state, which stays with the shards."""
-    codec = preparation.codec
     about = {"levels": codec.levels, "size": codec.size, "sample_rate": codec.sample_rate, "hop": codec.hop}
     state = work.item(fit.STAGE, fit.ITEM) / fit.STATE
     if not state.exists():

@@ -50,6 +50,7 @@ def fit(preparation: Preparation, work: Work, scan: Scan, device: str) -> None:
     """Fit the codec and leave its state on disk. The same state however many workers follow: on a CPU one thread
     computes, whatever the machine has.
     """
+    assert preparation.codec is not None
     codec = copy.deepcopy(preparation.codec).to(device).eval()
     speech = TrainingSpeech(scan, codec.sample_rate, preparation.seed)
     if not len(speech):

@@ -58,8 +58,8 @@ def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
             for group in _cut(generator.permutation(sorted(by_speaker[speaker], key=lambda r: kept["item"][r])))
         ]
         order = np.concatenate([groups[i] for i in generator.permutation(len(groups))])
-        shard = _sizes(preparation, kept[order]).cumsum() // (preparation.shard_mb * 1e6)
-        _, shard = np.unique(shard, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
+        place = _sizes(preparation, kept[order]).cumsum() // (preparation.shard_mb * 1e6)
+        _, shard = np.unique(place, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
         for number in range(shard[-1] + 1):
             shards[f"{split}/shard-{number:06d}"] = order[shard == number]
     speakers = {split: {name: n for n, name in enumerate(sorted(names))} for split, names in rows.items()}
@@ -102,11 +102,11 @@ def pack(preparation: Preparation, work: Work, scan: Scan, names: Iterable[str],
             tar = folder / "shard.tar"
             with open(tar, "wb") as file:
                 write_tar(file, (source.sample(row) for row in rows))
-            about = {"name": f"{name}.tar", "sha256": sha256(tar), "samples": len(rows), "bytes": tar.stat().st_size}
-            write_json(folder / "item.json", about)
+            target = work.shards / f"{name}.tar"
+            about = {"sha256": sha256(tar), "samples": len(rows), "bytes": tar.stat().st_size}
+            write_json(folder / "item.json", {"name": f"{name}.tar"} | about)
             numbers = [speakers[scan.items[item].utterance.speaker] for item in rows["item"]]
             np.save(folder / "rows.npy", index_rows(tar, numbers))
-            target = work.shards / about["name"]
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(tar, target)
         yield name

@@ -56,9 +56,7 @@ class Neighbours:
     """What a query is matched against."""
 
     frames: Pool
-    rows: (
-        np.ndarray | None
-    )  # (N,) places in the whole pool of the frames chosen by `max_pool_frames`; None: all of them
+    rows: np.ndarray | None  # (N,) places in the whole pool of the frames that `max_pool_frames` has left; None: all
 
 
 def pool_units(scan: Scan, unit: Unit) -> list[Unit]:
@@ -92,6 +90,7 @@ def _neighbours(preparation: Preparation, work: Work, scan: Scan, unit: Unit, de
     paths = pool_paths(work, pool_units(scan, unit), matching_name(preparation))
     if not paths:
         return None
+    assert preparation.prematch is not None
     joined, limit = Joined(paths), preparation.prematch.max_pool_frames
     if limit is not None and limit < len(joined):
         seed = [preparation.seed, zlib.crc32(f"{unit.split}/{unit.pool}".encode("utf-8", "surrogateescape"))]
@@ -118,6 +117,7 @@ def _match_unit(
     device: str,
 ) -> tuple[np.ndarray, list[int]]:
     """Places (L, k) in the pool, -1 for an utterance whose pool is too small; the positions of those utterances."""
+    assert preparation.prematch is not None
     topk = preparation.prematch.topk
     lengths = np.array([frames for _, _, frames in kept], dtype=np.int64)
     places = np.full((int(lengths.sum()), topk), -1, dtype=np.int64)
@@ -131,8 +131,8 @@ def _match_unit(
     if queried.any():
         path = work.item(encode.STAGE, unit.number) / f"{matching_name(preparation)}.npy"
         query = torch.from_numpy(np.load(path)[queried]).to(device)
-        found = neighbours.frames.knn(query, topk, torch.from_numpy(np.repeat(own, lengths, axis=0)[queried]))
-        found = found.cpu().numpy()
+        excluded = torch.from_numpy(np.repeat(own, lengths, axis=0)[queried])
+        found = neighbours.frames.knn(query, topk, excluded).cpu().numpy()
         places[queried] = found if neighbours.rows is None else neighbours.rows[found]
     return places, [position for (position, _, _), matched in zip(kept, enough, strict=True) if not matched]
 
