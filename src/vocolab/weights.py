@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
+from vocolab.extras import required
 from vocolab.torchfile import read_torch
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder, the first found
@@ -39,8 +40,9 @@ def find_file(checkpoint: str | Path, names: Sequence[str]) -> Path:
 
 
 def _from_hub(repository: str, names: Sequence[str]) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    with required("huggingface_hub", repository):
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
         cached = huggingface_hub.try_to_load_from_cache(repository, name)

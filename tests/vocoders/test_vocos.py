@@ -97,7 +97,9 @@ def test_sizes_that_do_not_fit_are_one_line(sizes):
     assert "\n" not in str(error.value)
 
 
-def test_a_wild_frame_stays_bounded_and_differentiable():
+@pytest.mark.parametrize("seed", [0, 2, 9, 22])  # of the last three, a magnitude is 0 if it is not kept above
+def test_a_wild_frame_stays_bounded_and_differentiable(seed):
+    torch.manual_seed(seed)
     vocoder = Vocos(**TINY)
     vocoder.head.weight.data *= 1e4
     wav = vocoder(torch.randn(1, 8, 6))

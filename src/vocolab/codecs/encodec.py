@@ -19,6 +19,7 @@ from vocolab import _compat, weights
 from vocolab.codecs.base import Codec, batch_lengths, check_codes
 from vocolab.codecs.vocos import load_vocos
 from vocolab.errors import UsageError, VocolabError
+from vocolab.extras import required
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,8 @@ def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecSha
 def build_network(shape: EnCodecShape) -> nn.Module:
     """transformers' EnCodec of these sizes, with random weights."""
     _compat.torchaudio()
-    from transformers import EncodecConfig, EncodecModel
+    with required("transformers", "EnCodec"):
+        from transformers import EncodecConfig, EncodecModel
 
     config = EncodecConfig(
         target_bandwidths=[shape.level_kbps * shape.levels],

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from jsonargparse import ArgumentParser
 
 from vocolab.errors import UsageError, VocolabError
+from vocolab.extras import EXTRAS, install
 from vocolab.recipe.sources import Sources, without_init_args
 
 KEY = re.compile(r'Parser key "([^"]+)":?\s*')
@@ -39,7 +40,6 @@ CALLED = re.compile(r"Got value: Namespace\(class_path='([^']+)'")
 FLAG = re.compile(r"unrecognized arguments: (.*)$", re.DOTALL)
 NO_VALUE = re.compile(r"argument (\S+): expected one argument")
 COMMAND_LINE = "command line"
-EXTRAS = {"bitsandbytes": "8bit", "deepspeed": "deepspeed", "wandb": "wandb"}  # packages that recipes may name
 ABSENT = re.compile(r"No module named '(\w+)|import of (\w+) halted")
 INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)")
 
@@ -111,11 +111,6 @@ def nearest(word: str, words: Iterable[str], prefix: str = "") -> str:
     if close:
         return f"did you mean {prefix}{close[0]}?"
     return f"choose from {', '.join(words)}" if 0 < len(words) <= 12 else "correct the name"
-
-
-def install(package: str) -> str:
-    """How to get a package of `EXTRAS`."""
-    return f"pip install 'vocolab[{EXTRAS[package]}]'"
 
 
 def installed(package: str) -> bool:

@@ -23,10 +23,11 @@ from vocolab.callbacks import Checkpoint, Progress
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
+from vocolab.extras import install
 from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
-from vocolab.recipe.mistakes import check_top_keys, explain, install, installed, raised_by_a_part
+from vocolab.recipe.mistakes import check_top_keys, explain, installed, raised_by_a_part
 from vocolab.recipe.sources import PARSER_MODE, Sources
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}

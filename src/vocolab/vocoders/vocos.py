@@ -80,8 +80,8 @@ class Vocos(Vocoder):
         for layer in self.layers:
             x = layer(x)
         log_magnitude, phase = self.head(self.final_norm(x)).float().chunk(2, dim=-1)
-        # Clipped at 100, before exp: one wild value early in training would be infinite, and its gradient not a number.
-        return torch.polar(log_magnitude.clamp(max=math.log(1e2)).exp(), phase)
+        # Clipped before exp: one wild value early in training would be infinite, or 0, and its gradient not a number.
+        return torch.polar(log_magnitude.clamp(math.log(1e-20), math.log(1e2)).exp(), phase)
 
     def forward(self, feats: Tensor) -> Tensor:
         return inverse_stft(self.spectrum(feats), self.window, self.hop).clamp(-1.0, 1.0)

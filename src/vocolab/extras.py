@@ -1,0 +1,32 @@
+"""Packages that some parts need alone, and the extras of the package that bring them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from vocolab.errors import VocolabError
+
+EXTRAS = {
+    "bitsandbytes": "8bit",
+    "deepspeed": "deepspeed",
+    "transformers": "hub",
+    "huggingface_hub": "hub",
+    "wandb": "wandb",
+}
+
+
+def install(package: str) -> str:
+    """How to get a package of `EXTRAS`."""
+    return f"pip install 'vocolab[{EXTRAS[package]}]'"
+
+
+@contextlib.contextmanager
+def required(package: str, where: object) -> Iterator[None]:
+    """Import a package of `EXTRAS` in this block: its absence becomes a `VocolabError` with the remedy."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise VocolabError(f"the package {package} is missing", where, install(package)) from error
