@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -121,13 +123,19 @@ def test_what_is_no_sound_is_one_line(tmp_path, name, content, message):
 def test_a_folder_no_samples_and_samples_that_are_not_finite(tmp_path):
     with pytest.raises(VocolabError, match="a folder"):
         audio.read(tmp_path)
-    with pytest.raises(VocolabError, match="without samples"):
+    with pytest.raises(VocolabError, match="no samples: .*none.wav"):
         audio.read(save(tmp_path / "none.wav", np.zeros(0, np.float32)))
     for bad in (math.nan, math.inf, -math.inf):
         samples = tone()
         samples[77] = bad
         with pytest.raises(VocolabError, match="not finite"):
             audio.read(save(tmp_path / "bad.wav", samples, subtype="FLOAT"))
+
+
+def test_integers_are_written_as_they_are(tmp_path):
+    pcm = torch.tensor([0, 1, -1, 32767, -32768], dtype=torch.int16)
+    audio.write(tmp_path / "a.wav", pcm, RATE)
+    assert soundfile.read(tmp_path / "a.wav", dtype="int16")[0].tolist() == pcm.tolist()
 
 
 @pytest.mark.parametrize("name", ["out.wav", "out.flac"])
@@ -172,6 +180,89 @@ def test_a_disk_that_refuses_leaves_no_file(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_that_cannot_be_seeked_is_read_in_order(tmp_path):
+    path = save(tmp_path / "gsm.wav", tone(8000, 2.0, 300), 8000, subtype="GSM610")
+    with soundfile.SoundFile(path) as file:
+        assert not file.seekable()
+    whole, rate = audio.read(path)
+    assert rate == 8000 and 16000 <= len(whole) < 16400  # GSM's blocks are of 320 samples
+    assert np.abs(whole.numpy()[1000:15000] - tone(8000, 2.0, 300)[1000:15000]).max() < 0.1
+    assert torch.equal(audio.read(path, seconds=0.5)[0], whole[:4000])
+    assert len(audio.read(path, RATE)[0]) == 2 * len(whole)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "gsm.wav"])
+def test_blocks_are_the_whole(tmp_path, monkeypatch, name):
+    kinds = {"gsm.wav": {"subtype": "GSM610"}}
+    path = save(tmp_path / name, tone(8000, 1.0), 8000, **kinds.get(name, {}))
+    whole = audio.read(path)[0]
+    for block in (len(whole) // 2, 1000, len(whole) - 1):
+        monkeypatch.setattr("vocolab.audio.io.BLOCK", block)
+        assert torch.equal(audio.read(path)[0], whole)
+        assert torch.equal(audio.read(path, seconds=0.4)[0], whole[:3200])
+
+
+def test_a_header_that_promises_more_than_memory_holds(tmp_path):
+    path = save(tmp_path / "a.flac", tone())
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the highest bits of the number of samples: 65 billion of them
+    path.write_bytes(content)
+    assert audio.info(path).samples > 2**35
+    with pytest.raises(VocolabError, match=r"cut short .*a\.flac"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nway"), RuntimeError(), MemoryError(), AssertionError("x")])
+def test_whatever_a_decoder_raises_belongs_to_the_file(speech_file, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", broken)
+    with pytest.raises(VocolabError, match=f"sound file damaged or cut short .*{speech_file.name}") as raised:
+        audio.read(speech_file)
+    assert "\n" not in str(raised.value) and "()" not in str(raised.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_names_that_are_not_utf_8(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/sp\xe9ech.wav"))
+    try:
+        shutil.copy(save(tmp_path / "a.wav", tone()), path)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    assert audio.find(tmp_path) == sorted([tmp_path / "a.wav", path])
+    assert audio.info(path).samples == RATE and torch.equal(audio.read(path)[0], audio.read(tmp_path / "a.wav")[0])
+    out = path.with_name("out" + path.name)
+    audio.write(out, torch.zeros(500), RATE)
+    assert len(audio.read(out)[0]) == 500
+
+
+def test_a_name_too_long_for_the_disk(tmp_path):
+    with pytest.raises(VocolabError, match="no such file"):
+        audio.read(tmp_path / ("a" * 5000))
+    with pytest.raises(VocolabError, match="no such file"):
+        audio.find([tmp_path / ("a" * 5000)])
+
+
+@pytest.mark.parametrize("scale", [32768, 128])
+def test_integers_stored_as_floats_are_refused(tmp_path, speech_file, scale):
+    wav, rate = audio.read(speech_file)
+    path = save(tmp_path / "ints.wav", (wav * scale).round().numpy(), rate, subtype="FLOAT")
+    with pytest.raises(VocolabError, match=r"far beyond ±1.*ints\.wav: divide them.*32768"):
+        audio.read(path)
+
+
+def test_of_several_channels_each_is_looked_at(tmp_path):
+    opposite = np.stack([20 * tone(), -20 * tone()], 1)  # their mean is silence
+    with pytest.raises(VocolabError, match="far beyond"):
+        audio.read(save(tmp_path / "stereo.wav", opposite, subtype="FLOAT"))
+
+
+def test_music_a_little_over_full_scale_is_read_as_it_is(tmp_path):
+    wav = audio.read(save(tmp_path / "loud.wav", 4 * tone(), subtype="FLOAT"))[0]
+    assert wav.abs().max() == pytest.approx(2, abs=1e-3)
 
 
 def test_find(tmp_path, builtin_corpus):

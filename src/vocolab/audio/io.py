@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from vocolab.audio.waveform import Waveform, as_waveform, check_samples, to_float
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
@@ -22,6 +25,8 @@ from vocolab.files import atomic
 EXTENSIONS = frozenset(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc".split()
 )
+
+BLOCK = 2**22  # frames decoded at once: four minutes at 16 kHz
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class AudioInfo:
 
 def info(path: str | Path) -> AudioInfo:
     """Read the header of a sound file. Raises `VocolabError` where there is none."""
-    with _open(Path(path)) as file:
+    path = Path(path)
+    with _open(path) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels)
 
 
@@ -47,40 +53,47 @@ def read(path: str | Path, sample_rate: int | None = None, seconds: float | None
     """Read a sound file as mono float32 (T,) and its rate in Hz, resampled to `sample_rate` where one is given.
 
     `seconds`: read no more than the first so many. Channels are averaged. Raises `VocolabError` where the file is
-    missing, not sound, cut short, empty or not finite.
+    missing, not sound, cut short, empty, not finite, or holds integers as floats (see `waveform.LIMIT`).
     """
     path = Path(path)
-    with _open(path) as file:
+    with _open(path) as file, _decoding(path, "sound file damaged or cut short"):
         rate, kind = file.samplerate, file.format
         promised = file.frames if seconds is None else min(file.frames, round(seconds * rate))
-        try:
-            samples = file.read(-1 if seconds is None else promised, dtype="float32", always_2d=True)  # (T, channels)
-        except soundfile.LibsndfileError as error:
-            raise VocolabError(f"sound file damaged or cut short ({error})", path, "replace the file") from error
+        samples = torch.from_numpy(_decode(file, promised))  # (T, channels)
         cut = _promised_by_header(file) > file.frames
     # An MP3 header only estimates its length; every other format states it.
     if cut or (len(samples) < promised and not kind.startswith("MP")):
         raise VocolabError(f"sound file cut short ({len(samples)} samples left)", path, "replace the file")
-    if len(samples) == 0:
-        raise VocolabError("sound file without samples", path, "remove or replace the file")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise VocolabError("sound file with samples that are not finite", path, "replace the file")
-    wav = torch.from_numpy(np.ascontiguousarray(mono))
+    check_samples(samples, path)
+    wav = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
     return (wav, rate) if sample_rate is None else (resample(wav, rate, sample_rate), sample_rate)
+
+
+def load(speech: str | Path | Waveform, sample_rate: int, given_rate: int | None = None) -> Tensor:
+    """Speech from a file, or given as a waveform of `given_rate` Hz (default: `sample_rate`), as float32 (T,) at
+    `sample_rate`.
+
+    Raises `VocolabError` as `read` and `as_waveform` do.
+    """
+    if isinstance(speech, (str, Path)):
+        return read(speech, sample_rate)[0]
+    return resample(as_waveform(speech), sample_rate if given_rate is None else given_rate, sample_rate)
 
 
 def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Resample wav (T,) between rates in Hz (soxr, high quality); the same tensor where the rates agree."""
     if from_rate == to_rate:
         return wav
-    samples = soxr.resample(wav.detach().cpu().float().numpy(), from_rate, to_rate)
+    for rate in (from_rate, to_rate):
+        if not 0 < rate < 2**31:
+            raise VocolabError(f"a sample rate of {rate} Hz", "resample", "give one above 0")
+    samples = soxr.resample(to_float(wav.detach().cpu()).float().numpy(), from_rate, to_rate)
     return torch.from_numpy(np.ascontiguousarray(samples)).to(wav.device)
 
 
 def write(path: str | Path, wav: Tensor, sample_rate: int, overwrite: bool = False) -> None:
-    """Write wav (T,) as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the file is whole or
-    absent.
+    """Write wav (T,), floats or integers, as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the
+    file is whole or absent.
 
     Raises `VocolabError` where samples are not finite, `path` exists and `overwrite` is false, or the disk refuses.
     """
@@ -90,7 +103,7 @@ def write(path: str | Path, wav: Tensor, sample_rate: int, overwrite: bool = Fal
         raise UsageError(f"cannot write {path.suffix} files", path, "name the output .wav or .flac")
     if wav.squeeze().ndim > 1:
         raise VocolabError(f"cannot write a waveform of shape {tuple(wav.shape)}", path, "give one channel, (T,)")
-    wav = wav.detach().cpu().float().reshape(-1)
+    wav = to_float(wav.detach().cpu()).double().reshape(-1)
     if not torch.isfinite(wav).all():
         raise VocolabError("waveform with samples that are not finite", path, "check the model that made it")
     pcm = (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
@@ -109,12 +122,12 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         path = Path(path)
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path's own, no error for a name that is too long
             inside = sorted(p for p in path.rglob("*") if is_sound(p.relative_to(path)) and p.is_file())
             if not inside:
                 raise VocolabError("no sound files in folder", path, f"looked for {' '.join(sorted(EXTENSIONS))}")
             found += inside
-        elif path.exists():
+        elif os.path.exists(path):
             found.append(path)
         else:
             raise VocolabError("no such file", path, "check the path")
@@ -126,19 +139,35 @@ def is_sound(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
 
 
-def _open(path: Path) -> soundfile.SoundFile:
-    if path.is_dir():
-        raise VocolabError("a folder, not a sound file", path, "name a file in it")
-    if not path.exists():
-        raise VocolabError("no such file", path, "check the path")
+@contextmanager
+def _decoding(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into `VocolabError`: it concerns this one file, and work goes on with others."""
     try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise VocolabError(
-            f"not a readable sound file ({error.error_string})", path, "replace or remove the file"
-        ) from error
-    except (OSError, TypeError, RuntimeError) as error:  # TypeError: a suffix of headerless formats such as .raw
-        raise VocolabError(f"not a readable sound file ({error})", path, "replace or remove the file") from error
+        yield
+    except Exception as error:
+        reason = getattr(error, "error_string", None) or str(error) or type(error).__name__
+        raise VocolabError(f"{what} ({reason})", path, "replace or remove the file") from error
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if os.path.isdir(path):
+        raise VocolabError("a folder, not a sound file", path, "name a file in it")
+    if not os.path.exists(path):
+        raise VocolabError("no such file", path, "check the path")
+    # soundfile encodes names strictly; as bytes, one that is not UTF-8 is opened too.
+    with _decoding(path, "not a readable sound file"):
+        return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
+
+
+def _decode(file: soundfile.SoundFile, frames: int) -> np.ndarray:
+    """The next `frames` of a file (T, channels), fewer where it ends before, read in order without seeking.
+
+    In blocks: a damaged header may promise more frames than memory holds.
+    """
+    blocks = [file.read(min(frames, BLOCK), dtype="float32", always_2d=True)]
+    while len(blocks[-1]) == BLOCK and frames > len(blocks) * BLOCK:
+        blocks.append(file.read(min(frames - len(blocks) * BLOCK, BLOCK), dtype="float32", always_2d=True))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _promised_by_header(file: soundfile.SoundFile) -> int:

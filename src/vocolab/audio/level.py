@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vocolab import _compat
+from vocolab.audio.waveform import to_float
 
 
 def loudness(wav: Tensor, sample_rate: int) -> float:
@@ -18,7 +19,7 @@ def loudness(wav: Tensor, sample_rate: int) -> float:
     block, step = round(0.4 * sample_rate), round(0.1 * sample_rate)
     if wav.shape[-1] < block:
         return -math.inf
-    energy = _k_weighted(wav.double(), sample_rate).square().unfold(-1, block, step).mean(-1)  # (blocks,)
+    energy = _k_weighted(to_float(wav).double(), sample_rate).square().unfold(-1, block, step).mean(-1)  # (blocks,)
     for threshold in (-70.0, None):  # absolute gate, then relative: 10 LU under what passed the first
         level = -0.691 + 10 * energy.clamp(min=1e-30).log10()
         if threshold is None:

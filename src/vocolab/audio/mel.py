@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab.audio.waveform import to_float
 from vocolab.errors import VocolabError
 
 
@@ -91,7 +92,7 @@ class LogMel(nn.Module):
         shape = wav.shape[:-1]
         # Full precision under autocast: a bfloat16 spectrum loses everything 50 dB below its maximum.
         with torch.autocast(wav.device.type, enabled=False):
-            padded = reflect_pad(wav.reshape(-1, wav.shape[-1]).float(), *self.padding, lengths)
+            padded = reflect_pad(to_float(wav).float().reshape(-1, wav.shape[-1]), *self.padding, lengths)
             spectrum = torch.stft(
                 padded, self.n_fft, self.hop, window=self.window.float(), center=False, return_complex=True
             )  # (B, F, L)
