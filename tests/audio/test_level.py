@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vocolab import _compat, audio
+from vocolab.audio import level
 
 
 @pytest.mark.parametrize("rate", [16000, 24000])
@@ -25,19 +26,144 @@ def test_the_standards_own_reference():
     assert audio.loudness(torch.sin(2 * math.pi * 997 * t), 48000) == pytest.approx(-3.01, abs=0.05)
 
 
-@pytest.mark.parametrize("target", [-16.0, -30.0])
-def test_normalisation_reaches_its_target(speech_file, target):
+def parts(*pieces: tuple[float, float], rate: int = 16000) -> torch.Tensor:
+    """A tone of 1 kHz in pieces of (seconds, peak in dB of full scale)."""
+    level = torch.cat([torch.full((round(seconds * rate),), 10 ** (db / 20)) for seconds, db in pieces])
+    return level * torch.sin(2 * math.pi * 1000 * torch.arange(len(level)) / rate)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        # EBU Tech 3341, cases 1 to 4, of one channel instead of two: 3.01 dB less.
+        ([(20, -23)], -26.01),
+        ([(20, -33)], -36.01),
+        ([(10, -36), (60, -23), (10, -36)], -26.01),
+        ([(10, -72), (10, -36), (60, -23), (10, -36), (10, -72)], -26.01),
+        # The absolute gate lies at -70 LKFS, the relative one 10 LU below what passed the absolute.
+        ([(10, -66), (10, -68)], -69.01),
+        ([(10, -66), (10, -66.5)], -69.25),
+        ([(20, -20), (20, -31.5)], -23.01 - 2.71),  # the quiet half is 8.8 LU below the mean of both: it counts
+        ([(20, -20), (20, -32.4)], -23.01 - 2.77),  # 9.6 LU
+        ([(20, -20), (20, -33.2)], -23.01),  # 10.4 LU: it does not
+        ([(20, -20), (80, -90)], -23.01),  # silence counts in no mean
+    ],
+)
+def test_gates(pieces, expected):
+    assert audio.loudness(parts(*pieces), 16000) == pytest.approx(expected, abs=0.1)
+
+
+def test_a_block_is_0_4_s_and_they_overlap():
+    """A click counts in every block that holds it: four of the seven that a second has."""
+    wav = torch.zeros(16000)
+    wav[8100:8110] = 0.5
+    energy = level._energy(wav, 16000)
+    assert len(energy) == 7 and int((energy > energy.max() / 2).sum()) == 4
+    assert audio.loudness(parts((0.4, -20)), 16000) == pytest.approx(-23, abs=0.3)
+    assert audio.loudness(parts((0.39, -20)), 16000) == -math.inf
+
+
+@pytest.mark.parametrize("rate", [16000, 24000, 44100, 48000])
+@pytest.mark.parametrize(
+    ("hz", "gain"),
+    # BS.1770-4, figures 2 and 4: a high pass, and a shelf that lifts high frequencies by 4 dB.
+    [(25, -10.4), (100, -1.1), (1000, 0.7), (2000, 3.1), (6000, 4.0)],
+)
+def test_the_weighting(rate, hz, gain):
+    tone = torch.sin(2 * math.pi * hz * torch.arange(4 * rate, dtype=torch.float64) / rate)
+    found = audio.loudness(tone, rate) + 0.691 + 3.01
+    assert found == pytest.approx(gain, abs=0.35)
+
+
+# Peaks between samples
+
+
+def test_peaks_between_the_samples():
+    """A quarter of the rate, sampled half-way to its peaks: 3 dB more than its largest sample."""
+    tone = 0.5 * torch.sin(math.pi / 2 * torch.arange(16000) + math.pi / 4)
+    assert tone.abs().max() == pytest.approx(0.3536, abs=1e-3)
+    inner = tone * torch.hann_window(16000).clamp(min=1e-6)  # no edges, which ring
+    assert audio.true_peak(inner, 16000) == pytest.approx(-6.02, abs=0.1)
+    low = 0.5 * torch.sin(2 * math.pi * 100 * torch.arange(16000) / 16000)
+    assert audio.true_peak(low, 16000) == pytest.approx(-6.02, abs=0.1)
+    assert audio.true_peak(torch.zeros(100), 16000) == audio.true_peak(torch.zeros(0), 16000) == -math.inf
+
+
+def test_the_samples_count_where_interpolation_smooths_them():
+    click = torch.zeros(1000)
+    click[500] = 0.5
+    assert audio.true_peak(click, 16000) >= 20 * math.log10(0.5)
+    alternating = torch.tensor([0.5, -0.5]).repeat(500)  # at half the rate
+    assert audio.true_peak(alternating, 16000) >= 20 * math.log10(0.5)
+
+
+# Normalisation
+
+
+@pytest.mark.parametrize("target", [-22.0, -30.0])
+def test_normalisation_reaches_its_target_by_one_gain(speech_file, target):
     wav, rate = audio.read(speech_file)
     scaled = audio.normalize_loudness(wav, rate, target)
-    assert audio.loudness(scaled, rate) == pytest.approx(target, abs=1e-3)
-    ratio = scaled[wav.abs() > 0.05] / wav[wav.abs() > 0.05]
-    assert ratio.std() < 1e-4 * ratio.mean()  # a gain, no limiter
+    assert scaled.note == "" and audio.loudness(scaled.wav, rate) == pytest.approx(target, abs=1e-3)
+    torch.testing.assert_close(scaled.wav, wav * 10 ** (scaled.gain / 20))
+
+
+def test_the_gain_never_clips(speech_file):
+    """Ordinary speech at -16 LKFS would."""
+    wav, rate = audio.read(speech_file)
+    scaled = audio.normalize_loudness(wav, rate, -16.0)
+    assert audio.true_peak(scaled.wav, rate) == pytest.approx(-1.0, abs=0.01)
+    reached = audio.loudness(scaled.wav, rate)
+    assert -19 < reached < -16.5
+    assert scaled.note == f"{reached:.1f} LKFS, not -16: louder, its true peak would pass -1 dB"
+    torch.testing.assert_close(scaled.wav, wav * 10 ** (scaled.gain / 20))
 
 
 @pytest.mark.parametrize("wav", [torch.zeros(16000), torch.zeros(0), torch.full((16000,), 1e-9), torch.randn(3000)])
 def test_what_cannot_be_measured_comes_back_unchanged(wav):
     assert audio.loudness(wav, 16000) == -math.inf
-    assert torch.equal(audio.normalize_loudness(wav, 16000, -16.0), wav)
+    found = audio.normalize_loudness(wav, 16000, -16.0)
+    assert torch.equal(found.wav, wav) and found.gain == 0 and "too quiet or too short" in found.note
+
+
+def noise(samples: int, scale: float) -> torch.Tensor:
+    return scale * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("source", [torch.zeros(48000), noise(48000, 1e-4), torch.zeros(100)])
+def test_what_was_silent_stays_silent(source):
+    found = audio.normalize_loudness(noise(48000, 0.01), 16000, -16.0, source)
+    assert not found.wav.any() and found.gain == -math.inf and found.note == "silent, as the source is"
+
+
+def test_a_source_shorter_than_a_block_is_heard(speech_file):
+    word = audio.read(speech_file)[0][16000:20000]
+    for made in (word, torch.cat([word, word])):
+        assert audio.normalize_loudness(made, 16000, -23.0, word).wav.any()
+
+
+@pytest.mark.parametrize("stretch", [1, 2])
+def test_noise_in_the_pauses_of_the_source_counts_for_nothing(speech_file, stretch):
+    """Half a minute of a hiss 9 dB below the speech would lift all by more than a dB."""
+    speech = audio.read(speech_file)[0]
+    source = torch.cat([torch.zeros(30 * 16000), speech])
+    made = torch.cat([noise(stretch * 30 * 16000, 0.02), *[speech] * stretch])
+    made[-len(speech) * stretch :] *= 0.5
+    plain, heard = (audio.normalize_loudness(made, 16000, -30.0, s) for s in (None, source))
+    spoken = heard.wav[-len(speech) * stretch :]
+    assert audio.loudness(spoken, 16000) == pytest.approx(-30, abs=0.7)
+    assert plain.gain > heard.gain + 1
+
+
+def test_the_source_has_a_rate_of_its_own(speech_file):
+    speech = audio.read(speech_file)[0]
+    source = torch.cat([torch.zeros(len(speech)), speech])
+    made = torch.cat([noise(len(speech), 0.05), speech])
+    gains = [
+        audio.normalize_loudness(made, 16000, -30.0, audio.resample(source, 16000, rate), rate).gain
+        for rate in (16000, 24000)
+    ]
+    assert gains[0] == pytest.approx(gains[1], abs=0.2)
 
 
 def test_trimming_removes_silence_at_both_ends_and_keeps_speech(speech_file):

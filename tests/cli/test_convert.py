@@ -94,7 +94,7 @@ def test_a_voice_is_kept(convert):
     status, line = convert("--ref", REFERENCE, "--save-voice", "v.safetensors")
     assert (status, line) == (
         1,
-        "vocolab: error: output exists: v.safetensors: choose another name or pass --overwrite",
+        "vocolab: error: output exists: v.safetensors: choose another name (--overwrite would replace it)",
     )
     status, line = convert(SOURCE, "--voice", "v.safetensors", "--matching-layer", "0", "-o", "x.wav")
     assert status == 1 and line.startswith(
@@ -113,6 +113,51 @@ def test_duration_and_loudness(convert):
     assert soundfile.info("out.wav").frames == 32000
     assert convert(SOURCE, "--ref", REFERENCE, "-o", "raw.wav", "--loudness", "none")[0] == 0
     assert np.abs(soundfile.read("out.wav")[0]).mean() < 0.1
+
+
+def test_silence_stays_silent_and_that_is_said(convert):
+    soundfile.write("silence.wav", np.zeros(32000), 16000)
+    status, line = convert("silence.wav", "--ref", REFERENCE, "-o", "out.wav")
+    assert status == 0 and line.endswith("; loudness: silent, as the source is")
+    assert not soundfile.read("out.wav")[0].any()
+
+
+def test_a_gain_that_would_clip_is_limited_and_that_is_said(convert):
+    status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav", "--loudness", "-3")
+    made = torch.from_numpy(soundfile.read("out.wav")[0])
+    assert status == 0 and audio.true_peak(made, 16000) == pytest.approx(-1, abs=0.05)
+    reached = f"{audio.loudness(made, 16000):.1f} LKFS, not -3"
+    assert line.endswith(f"; loudness: {reached}: louder, its true peak would pass -1 dB")
+    status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "quiet.wav", "--loudness", "-30")
+    assert "loudness" not in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_names_that_are_not_utf_8(convert):
+    source = Path(os.fsdecode(b"s\xe9.opus"))
+    try:
+        shutil.copy(SOURCE, source)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    assert convert(source, "--ref", REFERENCE, "-o", "out")[0] == 0
+    assert audio.info(Path("out") / source.with_suffix(".wav")).samples > 0
+    status, line = convert(source, "--ref", REFERENCE, "-o", "out")
+    assert status == 1 and line.startswith("vocolab: error: output exists: out")
+
+
+def test_a_file_that_no_decoder_takes_does_not_stop_the_others(convert, monkeypatch):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(name, audio.read(SOURCE)[0].numpy(), 16000)
+    read = soundfile.SoundFile.read
+
+    def broken(file, *args, **kwargs):
+        if b"a.wav" in os.fsencode(file.name):
+            raise ValueError("no such block")
+        return read(file, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", broken)
+    assert convert("a.wav", "b.wav", "--ref", REFERENCE, "-o", "out")[0] == 1
+    assert [p.name for p in Path("out").iterdir()] == ["b.wav"]
 
 
 def test_existing_outputs_are_refused_before_any_work(convert, monkeypatch):
@@ -135,6 +180,12 @@ def test_overwrite(convert):
     "args, status, line",
     [
         (["--ref", "r.opus"], 2, "nothing to convert: command line: name files or folders of speech"),
+        (["--ref", "r.opus", "s.opus", "-o", "o.wav"], 2, "nothing to convert: command line: name files or folders of speech before --ref, which took all 2 paths after it"),
+        (["--ref", "r.opus", "--save-voice", "v", "-o", "o.wav"], 2, "nothing to convert: command line: name files"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--loudness", "nan"], 2, "argument --loudness: 'nan' is no loudness"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--loudness", "loud"], 2, "argument --loudness: "),
+        (["s.opus", "--ref", "ints.wav", "-o", "o.wav"], 1, "samples as large as"),
+        (["ints.wav", "--ref", "r.opus", "-o", "o.wav"], 1, "samples as large as"),
         (["s.opus", "--ref", "r.opus"], 2, "no output: command line: say where with -o OUT.wav or -o FOLDER"),
         (["s.opus", "-o", "o.wav"], 2, "one voice is needed: command line: give either --ref PATH or --voice FILE"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--topk", "0"], 2, "--topk is 0: command line: give at least 1"),
@@ -151,6 +202,7 @@ def test_overwrite(convert):
 )  # fmt: skip
 def test_what_is_refused(args, status, line, convert):
     shutil.copy(SOURCE, "s.opus"), shutil.copy(REFERENCE, "r.opus")
+    soundfile.write("ints.wav", audio.read(SOURCE)[0].numpy() * 32768, 16000, subtype="FLOAT")
     Path("empty").mkdir()
     found, said = convert(*args)
     assert found == status and said.startswith(f"vocolab: error: {line}")

@@ -146,6 +146,21 @@ def test_symbols_never_seen(speak):
     assert err.splitlines()[0] == "symbols the model never saw, spoken as <unk>: '中' × 2, 'ß' × 1"
 
 
+def test_punctuation_never_seen_is_left_out_and_named(speak):
+    status, _, err = speak("hello (there)?", "--ref", REFERENCE, "-o", "a.wav", *SHORT)
+    assert status == 0
+    assert err.splitlines()[0] == "symbols the model never saw, left out: '(' × 1, ')' × 1, '?' × 1"
+    assert "voice: " in err.splitlines()[1]
+    assert speak("hello there", "--ref", REFERENCE, "-o", "b.wav", *SHORT)[0] == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_only_newlines_end_the_lines_of_a_file(speak):
+    Path("t.txt").write_bytes("one\u2028two\x0cthree\u0085four\r\nfive".encode())
+    status, _, _ = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out", *SHORT)
+    assert status == 0 and sorted(p.name for p in Path("out").iterdir()) == ["0001.wav", "0002.wav"]
+
+
 @pytest.mark.parametrize(
     "args, status, line",
     [
@@ -158,7 +173,14 @@ def test_symbols_never_seen(speak):
         (["a" * 2000, "--ref", "r.opus", "-o", "o.wav"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: TEXT: give sentences, one a line, with --text-file"),
         (["--text-file", "none.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file: none.txt: correct --text-file"),
         (["--text-file", "empty.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: empty.txt: give something to say, a line for each text"),
-        (["--text-file", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "not a text file ("),
+        (["--text-file", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "not UTF-8 (byte 0xac): r.opus:1: save it as UTF-8"),
+        (["--text-file", "latin1.txt", "--ref", "r.opus", "-o", "out"], 1, "not UTF-8 (byte 0xe9): latin1.txt:2: save it as UTF-8"),
+        (["--ref", "r.opus", "hello there", "-o", "o.wav"], 2, "no text: --ref took 'hello there', which is no file: command line: give TEXT before --ref, or --text-file F"),
+        (["--ref", "r.opus", "so " * 300, "-o", "o.wav"], 2, "no text: --ref took 'so so "),
+        (["--ref", "r.opus", "a/b.c", "-o", "o.wav"], 2, "no text: --ref took 'a/b.c'"),
+        (["中中 ß。", "--ref", "r.opus", "-o", "o.wav"], 1, "the model knows no symbol of the text ('中中 ß。'): TEXT: give text in the script"),
+        (["--text-file", "unknown.txt", "--ref", "r.opus", "-o", "out"], 1, "the model knows no symbol of the text ('中'): unknown.txt:2: give"),
+        (["a", "--ref", "ints.wav", "-o", "o.wav"], 1, "samples as large as"),
         (["--text-file", "t.txt", "--ref", "r.opus", "-o", "o.wav"], 2, "2 texts do not fit in one: o.wav: give a folder with -o"),
         (["--text-file", "long.txt", "--ref", "r.opus", "-o", "out"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: long.txt:2: give"),
         (["a", "--ref", "none.wav", "-o", "o.wav"], 1, "no such file: none.wav: check the path"),
@@ -182,6 +204,9 @@ def test_what_is_refused(args, status, line, speak):
     audio.write("short.wav", audio.read(REFERENCE, 16000)[0][8000:9600], 16000)
     Path("t.txt").write_text("one\ntwo\n")
     Path("empty.txt").write_text("\n\n")
+    Path("latin1.txt").write_bytes("so\ncafé\n".encode("latin1"))
+    Path("unknown.txt").write_text("fine\n中\n", encoding="utf-8")
+    soundfile.write("ints.wav", audio.read(REFERENCE)[0].numpy() * 32768, 16000, subtype="FLOAT")
     Path("long.txt").write_text("fine\n" + "a" * 2000)
     before = sorted(Path().iterdir())
     found, out, err = speak(*args)

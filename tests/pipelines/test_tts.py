@@ -225,7 +225,58 @@ def test_references_with_text_that_will_not_do(continuing, tmp_path):
         continuing.get_prompt([], text="so it is")
 
 
+def test_references_may_be_waveforms(tts):
+    wav, rate = audio.read(VOICE)
+    said = tts("hello", ref=VOICE, **SHORT)
+    pcm = (wav * 32768).round().clamp(-32768, 32767).short()
+    for given in (wav, wav[None], wav.numpy(), [wav], [pcm]):
+        assert torch.equal(tts("hello", ref=given, **SHORT), said)
+    high = tts.get_prompt([audio.resample(wav, rate, 48000)], sample_rate=48000)
+    assert high.excerpts[0].path is None and high.excerpts[0].seconds == pytest.approx(len(wav) / rate, abs=1e-3)
+    assert tts("hello", ref=audio.resample(wav, rate, 48000), ref_rate=48000, **SHORT).shape == said.shape
+
+
+def test_waveforms_are_heard_whole_too(continuing):
+    wav, rate = audio.read(VOICE)
+    found = continuing.get_prompt([audio.resample(wav, rate, 8000)], text="so it is", sample_rate=8000).excerpts[0]
+    assert 0 <= found.seconds - found.used < 1
+    with pytest.raises(VocolabError, match="at most 30 s are heard"):
+        continuing.get_prompt([wav.repeat(10)], text="so it is")
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        (torch.zeros(32000), "nothing but silence: waveform"),
+        (torch.randn(100) / 4, "at least 0.5 s are needed: waveform"),
+        (torch.zeros(0), "no samples: waveform"),
+        (torch.zeros(2, 32000), "give one channel"),
+        (torch.full((32000,), 1000.0), "far beyond"),
+        (32000, "speech of type int"),
+        ([[0.0, 0.1]], "speech of type list"),
+    ],
+)
+def test_waveforms_that_are_no_voice(tts, ref, message):
+    with pytest.raises(VocolabError, match=message):
+        tts("hello", ref=ref)
+
+
 # Texts
+
+
+def test_a_text_of_which_nothing_is_known(tts, continuing):
+    with pytest.raises(
+        VocolabError, match=r"the model knows no symbol of the text \('中中'\): text 2: give"
+    ):
+        tts.read(["fine", "中中"])
+    with pytest.raises(VocolabError, match="knows no symbol"):
+        continuing.read(["中中"], ref_text="so it is")
+
+
+def test_punctuation_never_seen_is_left_out(lm_checkpoint):
+    tts = TTS.from_checkpoint(lm_checkpoint)
+    assert tts.read(["(hello) — there!"]) == tts.read(["hello there"])
+    assert tts.symbols.left_out == {"(": 1, ")": 1, "—": 1, "!": 1} and not tts.symbols.unknown
 
 
 @pytest.mark.parametrize(

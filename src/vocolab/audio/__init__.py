@@ -1,15 +1,21 @@
 """Sound as tensors: files, rates, levels, mel spectrograms."""
 
 from vocolab.audio.io import AudioInfo, find, info, is_sound, load, read, resample, write
-from vocolab.audio.level import loudness, normalize_loudness, trim_silence
+from vocolab.audio.level import Level, loudness, normalize_loudness, trim_silence, true_peak
 from vocolab.audio.mel import LogMel, log_mel, mel_filterbank, reflect_pad
+from vocolab.audio.waveform import Speech, Waveform, as_waveform, to_float
 
 __all__ = [
     "AudioInfo",
+    "Level",
     "LogMel",
+    "Speech",
+    "Waveform",
+    "as_waveform",
     "find",
     "info",
     "is_sound",
+    "load",
     "log_mel",
     "loudness",
     "mel_filterbank",
@@ -17,6 +23,8 @@ __all__ = [
     "read",
     "reflect_pad",
     "resample",
+    "to_float",
     "trim_silence",
+    "true_peak",
     "write",
 ]

@@ -16,7 +16,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from vocolab.audio.waveform import Waveform, as_waveform, check_samples, to_float
+from vocolab.audio.waveform import Speech, as_waveform, check_samples, to_float
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
@@ -69,7 +69,7 @@ def read(path: str | Path, sample_rate: int | None = None, seconds: float | None
     return (wav, rate) if sample_rate is None else (resample(wav, rate, sample_rate), sample_rate)
 
 
-def load(speech: str | Path | Waveform, sample_rate: int, given_rate: int | None = None) -> Tensor:
+def load(speech: Speech, sample_rate: int, given_rate: int | None = None) -> Tensor:
     """Speech from a file, or given as a waveform of `given_rate` Hz (default: `sample_rate`), as float32 (T,) at
     `sample_rate`.
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab import _compat
+from vocolab.audio.io import resample
 from vocolab.audio.waveform import to_float
+
+PEAK = -1.0  # dBTP: what EBU R 128 allows, so that no converter or codec that follows clips
+OVERSAMPLING = 4  # of BS.1770-4, annex 2
+BLOCK, STEP = 0.4, 0.1  # s: the gating blocks of BS.1770-4 overlap by three quarters
+ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LKFS; LU from the mean of what passed the first
+OFFSET = -0.691  # dB: what makes a full-scale tone of 997 Hz read -3.01 LKFS
+
+
+@dataclass(frozen=True)
+class Level:
+    """A waveform at a loudness, and what was done to bring it there."""
+
+    wav: Tensor  # (T,)
+    gain: float  # dB; −inf where silence was made
+    note: str  # what kept it from the loudness asked for; empty where nothing did
 
 
 def loudness(wav: Tensor, sample_rate: int) -> float:
@@ -16,26 +34,78 @@ def loudness(wav: Tensor, sample_rate: int) -> float:
 
     The filters' rounded constants are torchaudio's, as in kNN-VC: within 0.05 dB of the standard's.
     """
-    block, step = round(0.4 * sample_rate), round(0.1 * sample_rate)
-    if wav.shape[-1] < block:
-        return -math.inf
-    energy = _k_weighted(to_float(wav).double(), sample_rate).square().unfold(-1, block, step).mean(-1)  # (blocks,)
-    for threshold in (-70.0, None):  # absolute gate, then relative: 10 LU under what passed the first
-        level = -0.691 + 10 * energy.clamp(min=1e-30).log10()
-        if threshold is None:
-            threshold = -0.691 + 10 * math.log10(energy.mean()) - 10
-        energy = energy[level > threshold]
-        if energy.numel() == 0:
-            return -math.inf
-    return -0.691 + 10 * math.log10(energy.mean())
+    energy = _energy(wav, sample_rate)
+    return _mean_level(energy[_heard(energy)])
 
 
-def normalize_loudness(wav: Tensor, sample_rate: int, target: float) -> Tensor:
-    """Scale wav (T,) to `target` LKFS, without a limiter. Silence, and what is too short to measure, comes back
-    unchanged.
+def true_peak(wav: Tensor, sample_rate: int) -> float:
+    """Largest value of wav (T,) between the samples too, in dB of full scale (ITU-R BS.1770-4, annex 2); −inf for
+    silence.
     """
-    current = loudness(wav, sample_rate)
-    return wav if math.isinf(current) else wav * 10 ** ((target - current) / 20)
+    if wav.numel() == 0:
+        return -math.inf
+    wav = to_float(wav)
+    dense = resample(wav, sample_rate, OVERSAMPLING * sample_rate)
+    # The samples too: the interpolation leaves out what lies next to half their rate.
+    peak = max(float(wav.abs().max()), float(dense.abs().max()))
+    return 20 * math.log10(peak) if peak > 0 else -math.inf
+
+
+def normalize_loudness(
+    wav: Tensor, sample_rate: int, target: float, source: Tensor | None = None, source_rate: int | None = None
+) -> Level:
+    """Bring wav (T,) to `target` LKFS by one gain, which lets the true peak reach −1 dB and no more.
+
+    `source` (T',) at `source_rate` Hz (default: `sample_rate`): the speech that wav was made from. The loudness of wav
+    is then measured where the source is heard, so that noise in its pauses counts for nothing; and wav becomes silence
+    where the whole source is silent. Without it, what is too quiet to measure comes back unchanged, and so does what is
+    too short.
+    """
+    energy = _energy(wav, sample_rate)
+    heard = _heard(energy)
+    if source is not None:
+        # Padded, so that a source of less than a block has one.
+        rate = source_rate or sample_rate
+        padded = F.pad(source, (0, max(0, round(BLOCK * rate) - len(source))))
+        spoken = _heard(_energy(padded, rate))
+        if not spoken.any():
+            return Level(torch.zeros_like(wav), -math.inf, "silent, as the source is")
+        # Block for block; wav may have been stretched.
+        heard = spoken[torch.arange(len(energy)) * len(spoken) // len(energy)]
+    current = _mean_level(energy[heard])
+    if math.isinf(current):
+        return Level(wav, 0.0, "left as loud as it is: too quiet or too short to measure")
+    return _scaled(wav, sample_rate, target, target - current)
+
+
+def _scaled(wav: Tensor, sample_rate: int, target: float, gain: float) -> Level:
+    """wav with the gain, in dB, or with the highest that keeps its true peak at `PEAK`."""
+    most = PEAK - true_peak(wav, sample_rate)
+    note = ""
+    if gain > most:
+        note = f"{target - gain + most:.1f} LKFS, not {target:g}: louder, its true peak would pass {PEAK:g} dB"
+        gain = most
+    return Level(to_float(wav) * 10 ** (gain / 20), gain, note)
+
+
+def _energy(wav: Tensor, sample_rate: int) -> Tensor:
+    """Mean square (blocks,) of the weighted wav (T,) in each gating block; none where it is shorter than one."""
+    block, step = round(BLOCK * sample_rate), round(STEP * sample_rate)
+    if wav.shape[-1] < block:
+        return torch.zeros(0, dtype=torch.double, device=wav.device)
+    return _k_weighted(to_float(wav).double(), sample_rate).square().unfold(-1, block, step).mean(-1)
+
+
+def _heard(energy: Tensor) -> Tensor:
+    """Which blocks pass both gates of BS.1770-4 (blocks,)."""
+    level = OFFSET + 10 * energy.clamp(min=1e-30).log10()
+    passed = level > ABSOLUTE_GATE
+    return passed & (level > _mean_level(energy[passed]) + RELATIVE_GATE)
+
+
+def _mean_level(energy: Tensor) -> float:
+    """Loudness in LKFS of blocks of this mean square, together; −inf where there is none."""
+    return OFFSET + 10 * math.log10(float(energy.mean())) if len(energy) and float(energy.sum()) > 0 else -math.inf
 
 
 def trim_silence(wav: Tensor, sample_rate: int, trigger_level: float) -> Tensor:

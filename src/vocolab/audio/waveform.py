@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from vocolab.errors import VocolabError
 
 Waveform: TypeAlias = Tensor | np.ndarray
+Speech: TypeAlias = str | Path | Waveform  # a file, or what one would hold
 
 # A float waveform lies within ±1; loud music passes it by a few dB. 8 is 18 dB beyond full scale, which no recording
 # reaches, while 16-bit integers that were never scaled stay below 8 only in silence (-72 dB).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -48,6 +49,9 @@ def main(args: Sequence[str] | None = None) -> int:
     0 done; 1 the data or the run is at fault; 2 the command line or the recipe is; 130 interrupted.
     """
     argv = sys.argv[1:] if args is None else [str(arg) for arg in args]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file need not be UTF-8, and prints all the same
     try:
         return _run(argv)
     except VocolabError as error:

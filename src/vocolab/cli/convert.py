@@ -75,7 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _loudness(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    if text == "none":
+        return None
+    level = float(text)
+    if not math.isfinite(level):
+        raise argparse.ArgumentTypeError(f"{text!r} is no loudness")
+    return level
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,8 +110,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what no work would put right."""
-    if not args.sources and not args.save_voice:
-        raise UsageError("nothing to convert", "command line", "name files or folders of speech")
+    if not args.sources and (args.output or not args.save_voice):
+        remedy = "name files or folders of speech"
+        if len(args.ref) > 1:  # an option of several paths takes every one that follows it
+            remedy += f" before --ref, which took all {len(args.ref)} paths after it"
+        raise UsageError("nothing to convert", "command line", remedy)
     if args.sources and args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
     if args.output and args.output.suffix.lower() in OTHER_FORMATS and not args.output.is_dir():
@@ -138,9 +146,11 @@ def plan(
 
     if not sources:
         return []
+    assert output is not None  # `_check` refuses sources without it
     files = audio.find(sources)
-    single = len(sources) == 1 and sources[0].is_file() and output.suffix.lower() == ".wav" and not output.is_dir()
-    if not single and output.suffix.lower() == ".wav" and not output.is_dir():
+    named = output.suffix.lower() == ".wav" and not output.is_dir()  # the output is one file
+    single = named and len(sources) == 1 and sources[0].is_file()
+    if named and not single:
         raise UsageError(f"{len(files)} files do not fit in one", output, "give a folder with -o")
     taken: dict[Path, Path] = {}
     heard = identities(references)
@@ -176,32 +186,27 @@ def _convert_all(vc: KNNVC, voice: Voice, jobs: list[tuple[Path, Path]], args: a
     for number, (source, target) in enumerate(jobs, 1):
         start = time.perf_counter()
         try:
-            _convert(vc, voice, source, target, args)
+            note = _convert(vc, voice, source, target, args)
         except VocolabError as error:
             if len(jobs) == 1:
                 raise
             failed += 1
             _say(f"[{number}/{len(jobs)}] {error}")
         else:
-            _say(f"[{number}/{len(jobs)}] {source} -> {target}, {time.perf_counter() - start:.1f} s")
+            took = f"{time.perf_counter() - start:.1f} s"
+            _say(f"[{number}/{len(jobs)}] {source} -> {target}, {took}" + (f"; loudness: {note}" if note else ""))
     if failed:
         raise VocolabError(f"{failed} of {len(jobs)} files failed", args.output, "see the lines above")
     return 0
 
 
-def _convert(vc: KNNVC, voice: Voice, source: Path, target: Path, args: argparse.Namespace) -> None:
+def _convert(vc: KNNVC, voice: Voice, source: Path, target: Path, args: argparse.Namespace) -> str:
+    """Convert one file. Returns what kept it from the loudness asked for, or nothing."""
     from vocolab import audio
 
-    query = vc.get_features(source)
-    wav = vc.match(
-        query,
-        voice.matching,
-        voice.synthesis,
-        topk=args.topk,
-        tgt_loudness_db=args.loudness,
-        target_duration=args.target_duration,
-    )
-    audio.write(target, wav, vc.sample_rate, overwrite=args.overwrite)
+    level = vc.convert(source, voice, args.topk, args.loudness, args.target_duration)
+    audio.write(target, level.wav, vc.sample_rate, overwrite=args.overwrite)
+    return level.note
 
 
 def _say(line: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_output, identities
 from vocolab.errors import UsageError, VocolabError
-from vocolab.files import local_path
+from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
     from vocolab.pipelines import TTS, Prompt, Spoken
@@ -109,6 +110,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what no work would put right."""
+    if args.text is None and args.text_file is None and args.ref and not os.path.exists(args.ref[-1]):
+        # An option of several paths takes every word that follows it.
+        what = f"no text: --ref took {str(args.ref[-1])!r}, which is no file"
+        raise UsageError(what, "command line", "give TEXT before --ref, or --text-file F")
     if (args.text is None) == (args.text_file is None):
         raise UsageError("one text is needed", "command line", "give either TEXT or --text-file F")
     if args.output is None:
@@ -133,10 +138,7 @@ def _texts(args: argparse.Namespace) -> list[tuple[int, str, str]]:
     """(line, what to call it, text) of each text."""
     if args.text_file is None:
         return [(1, "TEXT", args.text)]
-    try:
-        lines = args.text_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocolabError(f"not a text file ({error})", args.text_file, "give UTF-8 text, a line for each") from error
+    lines = read_lines(args.text_file)
     found = [(n, f"{args.text_file}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise VocolabError("empty text", args.text_file, "give something to say, a line for each text")
@@ -161,9 +163,11 @@ def plan(
 
 
 def _say_unknown(tts: TTS) -> None:
-    if tts.symbols.unknown:
-        counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in tts.symbols.unknown.most_common(10))
-        _say(f"symbols the model never saw, spoken as <unk>: {counts}")
+    """Name the symbols of the texts that the training never saw."""
+    for found, what in ((tts.symbols.left_out, "left out"), (tts.symbols.unknown, "spoken as <unk>")):
+        if found:
+            counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in found.most_common(10))
+            _say(f"symbols the model never saw, {what}: {counts}")
 
 
 def _heard(prompt: Prompt, references: Sequence[Path]) -> str:

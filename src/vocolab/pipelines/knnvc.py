@@ -4,21 +4,29 @@ Neighbors").
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vocolab import audio
+from vocolab.audio import Level, Speech
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.imports import import_parts
 from vocolab.matching import average, knn
 from vocolab.parts import build, check_imported
+from vocolab.pipelines.references import listed
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
+
+SILENT = -50.0  # LKFS: vocoders make -60 of digital silence, and -30 of speech however quiet it was
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,7 +84,7 @@ class KNNVC(nn.Module):
         matching = loaded.meta.get("matching") or {}
         if not isinstance(encoder, Encoder):
             check_imported(loaded.meta.get("encoder"), path)
-        own = encoder if isinstance(encoder, Encoder) else _encoder(loaded.meta.get("encoder"), encoder)
+        own = encoder if isinstance(encoder, Encoder) else _build_encoder(loaded.meta.get("encoder"), encoder)
         return cls(
             loaded.vocoder.fold(),  # norms are for training
             own,
@@ -94,50 +102,91 @@ class KNNVC(nn.Module):
     def device(self) -> torch.device:
         return next(self.vocoder.parameters()).device
 
-    def get_features(self, speech: str | Path | Tensor, vad_trigger_level: float = 0) -> Tensor:
-        """Matching-layer features (L, C) of a file, or of a waveform (T,) at the encoder's rate. Voice activity
-        trimming is off at 0.
+    def get_features(self, speech: Speech, vad_trigger_level: float = 0, sample_rate: int | None = None) -> Tensor:
+        """Matching-layer features (L, C) of a file, or of a waveform (T,) or (1, T) of `sample_rate` Hz (default: the
+        encoder's rate). Trimming by voice activity is off at 0.
+
+        Raises `VocolabError` where the speech cannot be read, or is too short for a frame.
         """
-        return self._encode(speech, vad_trigger_level, [self.matching_layer])[0]
+        wav = self._load(speech, sample_rate)
+        return self._encode(wav, _name(speech), vad_trigger_level, [self.matching_layer])[0]
 
-    def get_matching_set(self, speech: Iterable[str | Path | Tensor], vad_trigger_level: float = 7) -> Tensor:
-        """Matching-layer features (N, C) of several files or waveforms, joined."""
-        return self.get_voice(speech, vad_trigger_level).matching
+    def get_matching_set(
+        self, speech: Speech | Iterable[Speech], vad_trigger_level: float = 7, sample_rate: int | None = None
+    ) -> Tensor:
+        """Matching-layer features (N, C) of files or waveforms, joined."""
+        return self.get_voice(speech, vad_trigger_level, sample_rate).matching
 
-    def get_voice(self, speech: Iterable[str | Path | Tensor], vad_trigger_level: float = 7) -> Voice:
-        """Both layers' features of a target speaker, for `match(query, voice.matching, voice.synthesis)`."""
+    def get_voice(
+        self, speech: Speech | Iterable[Speech], vad_trigger_level: float = 7, sample_rate: int | None = None
+    ) -> Voice:
+        """Both layers' features of a target speaker, for `convert`, or `match(query, voice.matching, voice.synthesis)`.
+
+        `speech`: one file or waveform, or several; waveforms are of `sample_rate` Hz (default: the encoder's rate).
+        """
+        layers = list(dict.fromkeys([self.matching_layer, self.synthesis_layer]))
         encoded = [
-            self._encode(item, vad_trigger_level, [self.matching_layer, self.synthesis_layer]) for item in speech
+            self._encode(self._load(item, sample_rate), _name(item), vad_trigger_level, layers)
+            for item in listed(speech)
         ]
         if not encoded:
             raise VocolabError("no reference speech", "--ref", "name at least one file")
-        matching = torch.cat([pair[0] for pair in encoded])
-        same = self.matching_layer == self.synthesis_layer
-        return Voice(matching, matching if same else torch.cat([pair[1] for pair in encoded]))
+        joined = [torch.cat(pieces) for pieces in zip(*encoded, strict=True)]  # a tensor a layer
+        return Voice(joined[0], joined[-1])
 
-    @full_precision()
-    @torch.inference_mode()
-    def _encode(self, speech: str | Path | Tensor, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
+    def _load(self, speech: Speech, sample_rate: int | None) -> Tensor:
+        """Speech as a waveform (T,) at the encoder's rate."""
+        return audio.load(speech, self._encoder().sample_rate, sample_rate)
+
+    def _encoder(self) -> Encoder:
         if self.encoder is None:
             raise UsageError(
                 "the checkpoint names no encoder", "get_features", "pass encoder=, or --encoder on the command line"
             )
-        rate = self.encoder.sample_rate
-        wav, where = (speech, "waveform") if isinstance(speech, Tensor) else (audio.read(speech, rate)[0], speech)
+        return self.encoder
+
+    @full_precision()
+    @torch.inference_mode()
+    def _encode(self, wav: Tensor, where: object, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
+        """Features (L, C) of each layer of wav (T,); `where` names it in an error."""
+        encoder = self._encoder()
+        rate = encoder.sample_rate
         if vad_trigger_level:
             wav = audio.trim_silence(wav, rate, vad_trigger_level)
-        if len(wav) < self.encoder.min_samples:
-            limit = self.encoder.min_samples / rate
+        if len(wav) < encoder.min_samples:
+            limit = encoder.min_samples / rate
             after = " after trimming" if vad_trigger_level else ""
             raise VocolabError(
                 f"{len(wav) / rate:.3f} s of speech{after}, at least {limit:.3f} s are needed",
                 where,
                 "give longer speech",
             )
-        self.encoder.load(layers).to(self.device)
-        return self.encoder.encode_long(wav.to(self.device), layers)
+        numbered = [layer for layer in layers if layer is not None] or None  # some encoders have no layers
+        encoder.load(numbered).to(self.device)
+        return encoder.encode_long(wav.to(self.device), numbered)
 
-    @torch.inference_mode()
+    def convert(
+        self,
+        speech: Speech,
+        voice: Voice,
+        topk: int | None = None,
+        loudness: float | None = -16.0,
+        target_duration: float | None = None,
+        sample_rate: int | None = None,
+    ) -> Level:
+        """Say speech, a file or a waveform, in another voice: `.wav` (T,) on the CPU, `.gain` and `.note` of how it was
+        brought to `loudness`.
+
+        `loudness` in LKFS (ITU-R BS.1770), None leaves it: one gain for the whole, which never clips, and silence for
+        a silent source (see `audio.normalize_loudness`). The other arguments are those of `match` and `get_features`.
+        """
+        source = self._load(speech, sample_rate)
+        query = self._encode(source, _name(speech), 0, [self.matching_layer])[0]
+        wav = self._speak(query, voice.matching, voice.synthesis, topk, target_duration, self.device)
+        if loudness is None:
+            return Level(wav, 0.0, "")
+        return audio.normalize_loudness(wav, self.sample_rate, loudness, source, self._encoder().sample_rate)
+
     def match(
         self,
         query_seq: Tensor,
@@ -151,18 +200,42 @@ class KNNVC(nn.Module):
         """Speak query features (L, C) with the frames of a matching set (N, C); returns a waveform (T,) on the CPU.
 
         `synth_set` (N, C'): frames to average instead of the matching set's, row for row. `tgt_loudness_db`: loudness
-        of the result in LKFS (ITU-R BS.1770), None leaves it; silence stays silence. `target_duration` in seconds
-        stretches the query linearly.
+        of the result in LKFS (ITU-R BS.1770), None leaves it. The gain never clips; a warning is logged where that
+        keeps it from its target. Features do not tell how loud their source was: what is below `SILENT` is taken for
+        the noise that a vocoder makes of silence, and left as quiet as it is. `convert` knows the source.
+        `target_duration` in seconds stretches the query linearly.
         """
-        device = device or self.device
-        query, pool = query_seq.to(device).float(), matching_set.to(device).float()
+        wav = self._speak(query_seq, matching_set, synth_set, topk, target_duration, device or self.device)
+        if tgt_loudness_db is None or audio.loudness(wav, self.sample_rate) < SILENT:
+            return wav
+        level = audio.normalize_loudness(wav, self.sample_rate, tgt_loudness_db)
+        if level.note:
+            logger.warning("loudness: %s", level.note)
+        return level.wav
+
+    @torch.inference_mode()
+    def _speak(
+        self,
+        query: Tensor,
+        matching: Tensor,
+        synthesis: Tensor | None,
+        topk: int | None,
+        target_duration: float | None,
+        device: str | torch.device,
+    ) -> Tensor:
+        """`match` without a change of loudness."""
+        query = _features(query, "query_seq", 2).to(device)
+        pool = _features(matching, "matching_set", 2).to(device)
+        spoken = pool if synthesis is None or synthesis is matching else _features(synthesis, "synth_set", 2).to(device)
+        if len(spoken) != len(pool):
+            what = f"{len(spoken)} frames to speak for {len(pool)} to compare"
+            raise VocolabError(what, "synth_set", "give one for each of matching_set")
         if target_duration is not None:
             query = _stretch(query, self._frames(target_duration))
         with full_precision():
             indices = knn(query, pool, self.topk if topk is None else topk)
-            feats = average(pool if synth_set is None else synth_set.to(device).float(), indices)
-        wav = self.vocode(feats[None])[0].cpu()
-        return wav if tgt_loudness_db is None else audio.normalize_loudness(wav, self.sample_rate, tgt_loudness_db)
+            feats = average(spoken, indices)
+        return self.vocode(feats[None])[0].cpu()
 
     def _frames(self, duration: float) -> int:
         if not duration > 0:
@@ -172,6 +245,7 @@ class KNNVC(nn.Module):
     @torch.inference_mode()
     def vocode(self, c: Tensor) -> Tensor:
         """Features (B, L, C) to waveforms (B, L·hop), in chunks of bounded memory that equal the whole."""
+        c = _features(c, "vocode", 3)
         if c.shape[-1] != self.vocoder.in_channels:
             raise VocolabError(
                 f"features of width {c.shape[-1]}, the vocoder takes {self.vocoder.in_channels}",
@@ -181,7 +255,7 @@ class KNNVC(nn.Module):
         return self.vocoder.chunked(c.to(self.device))
 
 
-def _encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder | None:
+def _build_encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder | None:
     """The encoder a checkpoint describes, with its weights read from elsewhere if told so."""
     from vocolab.encoders import WavLM
 
@@ -192,6 +266,26 @@ def _encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder |
     if checkpoint is not None:
         described = {**described, "init_args": {**described["init_args"], "checkpoint": str(checkpoint)}}
     return build(described, Encoder)
+
+
+def _name(speech: Speech) -> object:
+    """What to call speech in an error."""
+    return speech if isinstance(speech, (str, Path)) else "waveform"
+
+
+def _features(given: Tensor | np.ndarray, name: str, dims: int) -> Tensor:
+    """Features that a user gave, as float32 of `dims` axes. Raises `VocolabError` for another number of axes, and where
+    there is none or one is not finite.
+    """
+    feats = torch.as_tensor(given).float()
+    if feats.ndim != dims:
+        wanted = "(L, C)" if dims == 2 else "(B, L, C)"
+        raise VocolabError(f"features of shape {tuple(feats.shape)}", name, f"give {wanted}")
+    if feats.numel() == 0:
+        raise VocolabError("no features", name, "give at least one frame")
+    if not feats.isfinite().all():
+        raise VocolabError("features that are not finite", name, "check what made them")
+    return feats
 
 
 def _stretch(query: Tensor, frames: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vocolab.audio import Speech
 from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling
 from vocolab.parts import build
-from vocolab.pipelines.references import Excerpt, excerpts, whole
+from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 
@@ -130,23 +131,23 @@ class TTS(nn.Module):
     def forward(
         self,
         text: str | Sequence[str],
-        ref: str | Path | Sequence[str | Path],
+        ref: Speech | Iterable[Speech],
         language: str | None = None,
         seed: int = 0,
         ref_text: str | None = None,
+        ref_rate: int | None = None,
         **sampling: Any,
     ) -> Tensor | list[Tensor]:
-        """The waveform (T,) of a text, or a list of those of several, in the voice of the files `ref`, which say
-        `ref_text` (`needs_ref_text`).
+        """The waveform (T,) of a text, or a list of those of several, in the voice of `ref`, which says `ref_text`
+        (`needs_ref_text`): files, or waveforms (T,) or (1, T) of `ref_rate` Hz (default: `sample_rate`).
 
         `sampling`: fields of `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
         `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        files = [ref] if isinstance(ref, (str, Path)) else list(ref)
         chosen = self.sampling(**sampling)
         ids = self.read(texts, language, ref_text=ref_text)
-        prompt = self.get_prompt(files, text=ref_text)
+        prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
         wavs = [spoken.wav for spoken in self.speak(ids, prompt, chosen, language, seed)]
         return wavs[0] if isinstance(text, str) else wavs
 
@@ -169,8 +170,10 @@ class TTS(nn.Module):
         ref_text: str | None = None,
     ) -> list[list[int]]:
         """The ids of the symbols of each text, read as in training: where the model needs it, as one text with what the
-        references say. Symbols the model never saw become `<unk>` and are counted in `symbols.unknown`. `names` say
-        which text is meant where one will not do.
+        references say. `names` say which text is meant where one will not do.
+
+        Punctuation that the model never saw is left out and counted in `symbols.left_out`; other symbols that it never
+        saw become `<unk>` and are counted in `symbols.unknown`. Raises `VocolabError` where it knows no letter at all.
         """
         self._check_ref_text(ref_text)
         _, language = self._language(language)
@@ -183,7 +186,12 @@ class TTS(nn.Module):
                 what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
                 raise VocolabError(what, name, "give sentences, one a line, with --text-file")
             whole_text = text if ref_text is None else f"{ref_text} {text}"
-            found.append(self.symbols.ids(self.text.symbols(whole_text, language)))
+            symbols = self.text.symbols(whole_text, language)
+            own = symbols if ref_text is None else self.text.symbols(text, language)
+            if not self.symbols.can_say(own):
+                what = f"the model knows no symbol of the text ({''.join(own[:20])!r})"
+                raise VocolabError(what, name, "give text in the script and language of its training")
+            found.append(self.symbols.ids(symbols))
         return found
 
     def _check_ref_text(self, text: str | None) -> None:
@@ -218,19 +226,26 @@ class TTS(nn.Module):
     @full_precision()
     @torch.inference_mode()
     def get_prompt(
-        self, references: Sequence[str | Path], seconds: float | None = None, text: str | None = None
+        self,
+        references: Sequence[Speech],
+        seconds: float | None = None,
+        text: str | None = None,
+        sample_rate: int | None = None,
     ) -> Prompt:
-        """The voice of references: together `seconds` of them, each from where its speech begins, one after the other
-        (see `pipelines.references.excerpts`); or all of them, where `text` is what they say.
+        """The voice of references, files or waveforms of `sample_rate` Hz (default: the model's).
+
+        Together `seconds` of them are heard, each from where its speech begins, one after the other (see
+        `pipelines.references.excerpts`); or all of them, where `text` is what they say.
         """
         self._check_ref_text(text)
         if text is not None and seconds is not None:
             what = "references whose text is given are heard whole"
             raise UsageError(what, "--input-prompt-length", "leave it out, or give shorter references")
         if text is not None:
-            found = whole(references, self.sample_rate)
+            found = whole(references, self.sample_rate, sample_rate)
         else:
-            found = excerpts(references, self.sample_rate, self.prompt_seconds if seconds is None else seconds)
+            wanted = self.prompt_seconds if seconds is None else seconds
+            found = excerpts(references, self.sample_rate, wanted, sample_rate)
         pieces = [self.codec.encode(excerpt.wav[None].to(self.device))[0] for excerpt in found]
         return Prompt(torch.cat(pieces, dim=1), found)
 
