@@ -265,9 +265,7 @@ def test_waveforms_that_are_no_voice(tts, ref, message):
 
 
 def test_a_text_of_which_nothing_is_known(tts, continuing):
-    with pytest.raises(
-        VocolabError, match=r"the model knows no symbol of the text \('中中'\): text 2: give"
-    ):
+    with pytest.raises(VocolabError, match=r"the model knows no symbol of the text \('中中'\): text 2: give"):
         tts.read(["fine", "中中"])
     with pytest.raises(VocolabError, match="knows no symbol"):
         continuing.read(["中中"], ref_text="so it is")

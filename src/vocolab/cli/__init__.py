@@ -51,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if args is None else [str(arg) for arg in args]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # the name of a file need not be UTF-8, and prints all the same
+            stream.reconfigure(errors="backslashreplace")  # so that a name of a file prints that is not UTF-8
     try:
         return _run(argv)
     except VocolabError as error:
