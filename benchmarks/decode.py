@@ -23,10 +23,10 @@ from harness import arguments, compare, record, report, seconds
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocolab.lm import AR
+from vocolab.lm import AR, fast
 from vocolab.lm.backbones import Backbone, BitNet, Llama, Mixtral, RetNet, Transformer
-from vocolab.lm.backbones.bitnet import BitLinear
 from vocolab.lm.base import Condition
+from vocolab.lm.fast import KeptBitLinear
 from vocolab.lm.layout import pack
 from vocolab.lm.sampling import Sampling
 
@@ -53,7 +53,7 @@ class Speed:
 
 def build(name: str) -> AR:
     torch.manual_seed(0)
-    model = AR(BACKBONES[name](**HALF), LEVELS, SIZE).eval()
+    model = fast.prepare(AR(BACKBONES[name](**HALF), LEVELS, SIZE))  # as `TTS` does
     model.classifier.bias.data[model.stop] = -1e9  # a fresh model must not stop by chance
     return model
 
@@ -169,7 +169,7 @@ def products(backbone: Backbone, ready: bool) -> Callable[[], None]:
     """
     calls = []
     for module in backbone.modules():
-        if ready and isinstance(module, BitLinear):
+        if ready and isinstance(module, KeptBitLinear):
             weight = module.prepared()[0]
             if weight.dtype == torch.int8:  # (in, out)
                 row = torch.ones(1, weight.shape[0], dtype=torch.int8)
@@ -188,7 +188,7 @@ def products(backbone: Backbone, ready: bool) -> Callable[[], None]:
 
 def floor(name: str, repeats: int, steps: int = 20) -> list[dict]:
     torch.manual_seed(0)
-    backbone = BACKBONES[name](**HALF).eval()
+    backbone = fast.prepare(BACKBONES[name](**HALF))
     x = torch.randn(1, TEXT + PROMPT + FRAMES // 2, backbone.dim)
     state = backbone.extend(x[:, :-1]).state
     bare = {"": products(backbone, ready=True)}

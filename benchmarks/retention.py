@@ -7,6 +7,7 @@ import statistics
 import torch
 from harness import arguments, record, report, seconds
 
+from vocolab.lm import fast
 from vocolab.lm.backbones import RetNet
 from vocolab.lm.backbones.retention import RetentionState
 
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=PAIRS)
     args = parser.parse_args()
     torch.manual_seed(0)
-    backbone = RetNet(dim=512, heads=8, layers=12).eval()
+    backbone = fast.prepare(RetNet(dim=512, heads=8, layers=12))
     x = torch.randn(1, max(STEPS), 512)
     check(backbone, x)
     states = {step: state_before(backbone, x, step) for step in STEPS}

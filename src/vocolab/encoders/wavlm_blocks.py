@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocolab.attention import scaled_dot_product_attention
+
 SEGMENT = 200  # frames convolved at once: their first map, 26 MB, is memory the allocator reuses
 BIAS_ELEMENTS = 2**23  # of the gated bias made at once: 32 MB whatever the length
 
@@ -147,7 +149,7 @@ class Attention(nn.Module):
     def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
         if keep is not None:
             bias.masked_fill_(~keep, -torch.inf)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return scaled_dot_product_attention(q, k, v, bias)
 
 
 class Block(nn.Module):

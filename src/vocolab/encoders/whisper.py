@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab import weights
+from vocolab.attention import scaled_dot_product_attention
 from vocolab.audio import mel_filterbank, reflect_pad
 from vocolab.encoders.base import Encoder
 from vocolab.errors import VocolabError
@@ -67,7 +68,7 @@ class Block(nn.Module):
             self.self_attn[name](normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)  # (B, H, L, dim / H)
+        attended = scaled_dot_product_attention(q, k, v, keep)  # (B, H, L, dim / H)
         x = x + self.self_attn["out_proj"](attended.transpose(1, 2).flatten(2))
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 

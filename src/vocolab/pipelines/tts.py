@@ -18,7 +18,7 @@ from vocolab.audio import Speech
 from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
-from vocolab.lm import NAR, Condition, LanguageModel, Sampling
+from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
 from vocolab.parts import build
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.precision import full_precision
@@ -79,7 +79,7 @@ class TTS(nn.Module):
             what = f"codes of {codec.levels} levels of {codec.size}, the model speaks {lm.levels} of {lm.size}"
             raise VocolabError(what, type(codec).__name__, "give the codec the model was trained with")
         codec.check_can_decode()
-        self.lm, self.codec, self.text, self.symbols = lm.eval(), codec.eval(), text, symbols
+        self.lm, self.codec, self.text, self.symbols = fast.prepare(lm), codec.eval(), text, symbols
         self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
 
     @classmethod

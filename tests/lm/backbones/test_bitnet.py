@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from vocolab import _compat
+from vocolab.lm import fast
 from vocolab.lm.backbones import BitNet, Llama, Transformer
-from vocolab.lm.backbones import bitnet as module
 from vocolab.lm.backbones.bitnet import BitLinear, eight_bit, ternary
 from vocolab.parts import describe
 
@@ -27,9 +27,9 @@ def test_golden_values_of_b1_58():
     layer = BitLinear(4, 1, bias=False)
     layer.weight.data = weight
     wanted = [0.4375 * (0.368024 + 0.736047 - 1.460593)]
-    for mode in (True, False):
+    for kind in (layer, layer.eval(), fast.prepare(layer)):
         with torch.no_grad():
-            close(layer.train(mode)(torch.tensor([1.0, -2.0, 3.0, 4.0])), wanted)
+            close(kind(torch.tensor([1.0, -2.0, 3.0, 4.0])), wanted)
 
 
 def test_the_gradient_passes_the_rounding():
@@ -71,13 +71,13 @@ def test_it_equals_transformers_layer(bias, monkeypatch):
 def test_products_are_exact_however_they_are_computed(monkeypatch, int8, shape):
     """In training, kept as floats, kept in int8; alone and in batches."""
     torch.manual_seed(0)
-    monkeypatch.setattr(module, "has_onednn", lambda *_: int8)
+    monkeypatch.setattr(fast, "has_onednn", lambda *_: int8)
     layer, x = BitLinear(48, 20), torch.randn(*shape, 48)
-    wanted = layer(x).detach()
+    wanted, layer = layer(x).detach(), fast.prepare(layer)
     with torch.no_grad():
-        assert torch.equal(layer.eval()(x), wanted)
+        assert torch.equal(layer(x), wanted)
         assert torch.equal(layer(x[-1:, -1:]), wanted[-1:, -1:])
-    assert layer._kept.made[0].dtype == (torch.int8 if int8 else torch.float32)
+    assert layer.prepared()[0].dtype == (torch.int8 if int8 else torch.float32)
 
 
 def test_zeros_give_zeros_and_huge_values_do_not_overflow_half_precision():
@@ -102,7 +102,7 @@ def test_zeros_give_zeros_and_huge_values_do_not_overflow_half_precision():
 def test_decoding_is_equal_to_the_bit(backbone):
     """Rounding makes a difference of 1e-7 one of 1e-2 once in some ten thousand values, so there must be none."""
     torch.manual_seed(0)
-    model = backbone(**SHAPE).eval()
+    model = fast.prepare(backbone(**SHAPE))
     x, lengths = torch.randn(3, 60, SHAPE["dim"]), torch.tensor([60, 60, 60])
     with torch.no_grad():
         whole = model(x, lengths, causal=True).hidden

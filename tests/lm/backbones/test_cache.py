@@ -3,7 +3,7 @@ import torch
 
 from vocolab.errors import VocolabError
 from vocolab.lm.backbones import cache as module
-from vocolab.lm.backbones.cache import KVCache, Whole
+from vocolab.lm.backbones.cache import FullAttention, KVCache
 
 LAYERS, HEADS, WIDTH = 2, 3, 4
 
@@ -15,15 +15,16 @@ def qkv(batch, length, seed=0):
 
 def extend(cache, parts, lengths=None):
     """Attention outputs (layers, B, H, n, Dh) of new positions, and the positions themselves."""
-    positions = cache.begin(parts.shape[-2], torch.empty(parts.shape[2]))
+    cache.begin(torch.empty(parts.shape[2], parts.shape[-2]), lengths)
     mixed = torch.stack([cache.attend(layer, *parts[layer]) for layer in range(LAYERS)])
-    cache.advance(lengths)
+    positions = cache.positions
+    cache.finish()
     return mixed, positions
 
 
 def whole(parts):
     length = parts.shape[-2]
-    over = Whole(torch.full(parts.shape[2:3], length), length, causal=True)
+    over = FullAttention(torch.full(parts.shape[2:3], length), length, causal=True)
     return torch.stack([over.attend(layer, *parts[layer]) for layer in range(LAYERS)])
 
 
@@ -100,9 +101,9 @@ def test_truncating_forgets_the_last_positions():
 
 def test_bidirectional_attention_sees_all_of_its_row_and_no_padding():
     parts = qkv(3, 6)
-    over = Whole(torch.tensor([6, 4, 0]), 6, causal=False)
+    over = FullAttention(torch.tensor([6, 4, 0]), 6, causal=False)
     mixed = over.attend(0, *parts[0])
-    alone = Whole(torch.tensor([4]), 4, causal=False).attend(0, *parts[0, :, 1:2, :, :4])
+    alone = FullAttention(torch.tensor([4]), 4, causal=False).attend(0, *parts[0, :, 1:2, :, :4])
     torch.testing.assert_close(mixed[1:2, :, :4], alone)
     assert mixed.isfinite().all()  # an empty row has no NaN for the gradients to meet
-    assert not torch.allclose(mixed, Whole(torch.tensor([6, 4, 0]), 6, causal=True).attend(0, *parts[0]))
+    assert not torch.allclose(mixed, FullAttention(torch.tensor([6, 4, 0]), 6, causal=True).attend(0, *parts[0]))

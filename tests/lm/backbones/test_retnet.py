@@ -10,7 +10,7 @@ from torch import nn
 from vocolab.errors import UsageError
 from vocolab.lm.backbones import RetNet
 from vocolab.lm.backbones import retention as module
-from vocolab.lm.backbones.retention import WholeRetention, chunkwise, decay_matrix, log_decays, rotate, rotations
+from vocolab.lm.backbones.retention import FullRetention, chunkwise, decay_matrix, log_decays, rotate, rotations
 
 GOLDEN = Path(__file__).with_name("retnet_golden.json")  # of torchscale 0.3.0: what `torchscale_retnet` gave
 SHAPE = dict(dim=16, heads=2, layers=2, ffn=24)
@@ -129,9 +129,9 @@ def test_retention_is_the_papers_sum(causal, chunk):
     torch.manual_seed(0)
     length, heads, width, lengths = 11, 3, 8, torch.tensor([11, 6])
     q, k, v = (torch.randn(2, length, heads, width) for _ in range(3))
-    over = WholeRetention(lengths, length, heads, width, causal=causal, chunk=chunk)
+    context = FullRetention(lengths, length, heads, width, causal=causal, chunk=chunk)
     qk = torch.stack([q, k], 2).flatten(2)
-    got = over.retain(0, *rotate(qk, over.rotation), v.transpose(1, 2)).transpose(1, 2).double()
+    got = context.retain(0, *rotate(qk, context.rotation), v.transpose(1, 2)).transpose(1, 2).double()
     for row, n in enumerate(lengths):
         wanted = naive(q[row, :n], k[row, :n], v[row, :n], heads, causal)
         torch.testing.assert_close(got[row, :n], wanted, atol=1e-5, rtol=1e-5)

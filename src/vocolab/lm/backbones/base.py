@@ -1,5 +1,5 @@
-"""What every backbone is: a sequence of vectors in, a sequence of vectors out; masks, padding and caches stay behind
-it.
+"""What every backbone is: a sequence of vectors in, a sequence of vectors out. Masks, padding and caches are its own
+affair.
 """
 
 from __future__ import annotations
@@ -30,13 +30,24 @@ class State(ABC):
 class Output:
     """What a backbone makes of a batch."""
 
-    hidden: Tensor  # (B, L, D); what stands beyond a row's length is unspecified
-    aux_loss: Tensor | None = None  # scalar that balances a mixture's experts, None where there is none
+    hidden: Tensor  # (B, L, D); beyond a row's length the values mean nothing
+    aux_loss: Tensor | None = None  # scalar that balances the experts of a mixture; None where there are none
     state: State | None = None  # of `extend`
 
 
 class Backbone(nn.Module, ABC):
-    """(B, L, dim) -> (B, L, dim)."""
+    """(B, L, dim) -> (B, L, dim).
+
+    A backbone of one's own is a subclass with a field `dim` and the two methods below. Every argument of its
+    constructor is kept as a field of the same name, from which a checkpoint rebuilds it. The size files
+    (`configs/size/*.yaml`) set `dim`, `heads`, `layers` and `ffn`, and the recipes `dropout` and
+    `gradient_checkpointing`: accept them where those files are to fit. `Stack` (backbones/stack.py) does so, and has
+    what backbones made of equal blocks share; using it is optional.
+
+    `forward` with `causal` and without use the same weights: `Unified` trains one network both ways. Weights must not
+    belong to one direction alone, for distributed training waits for the gradient of each weight in every step.
+    tests/lm/backbones/test_all.py holds any backbone to all this: add it to its `CASES`.
+    """
 
     dim: int
 
@@ -44,17 +55,18 @@ class Backbone(nn.Module, ABC):
     def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
         """Hidden states of whole sequences x (B, L, D), right-padded; lengths (B,).
 
-        Row b equals what its first lengths[b] positions give alone. `causal`: no position sees a later one, else each
-        sees all. `level` (B,) int64: the codebook level, for backbones that are conditioned on it (AdaLN); the others
-        ignore it.
+        Row b equals what its first lengths[b] positions give alone. `causal`: no position sees a later one; otherwise
+        each sees all of its row. `level` (B,) int64: the codebook level, for backbones that are conditioned on it
+        (AdaLN); the others ignore it.
         """
 
     @abstractmethod
     def extend(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Output:
-        """The hidden states of n new positions a row, x (B, n, D), after those in `state`; causal.
+        """The hidden states of n new positions of each row, x (B, n, D), that follow those in `state`; causal.
 
         `state` None begins. `lengths` (B,): how many of the n are real (right-padded), default all. The state given is
-        used up: go on with `Output.state`. Equal to `forward(..., causal=True)` over all positions so far.
+        used up: go on with `Output.state`. Equal to `forward(..., causal=True)` over all positions so far. Without
+        gradient.
         """
 
 

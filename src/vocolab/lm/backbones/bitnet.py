@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.lm.backbones.layers import Linear
-from vocolab.lm.backbones.linear import PreparedLinear
 from vocolab.lm.backbones.llama import Llama
 
 EPSILON = 1e-6
@@ -55,51 +54,28 @@ def straight_through(value: Tensor, of: Tensor) -> Tensor:
     return value + (of - of.detach()) if of.requires_grad else value
 
 
-class BitLinear(PreparedLinear):
+class BitLinear(nn.Linear):
     """RMS norm without gain, 8-bit activations times ternary weights (b1.58); goes wherever `nn.Linear` does.
 
-    The products are sums of whole numbers, hence exact: the same for a row alone and in a batch. In eval the ternary
-    weights are kept, in int8 where the processor multiplies that several times as fast.
+    The products are sums of whole numbers, hence exact: the same for a row alone and in a batch.
     """
 
-    rounds = staticmethod(eight_bit)  # what it reads; see `layers.attend`
+    rounds = staticmethod(eight_bit)  # what is done to its input; see `layers.project`
 
     def forward(self, x: Tensor | EightBit) -> Tensor:
-        """x (..., in) -> (..., out). `EightBit`: for several matrices that read the same."""
+        """x (..., in), or what `rounds` made of it, -> (..., out)."""
         values, scale, dtype = x if isinstance(x, EightBit) else eight_bit(x)
-        if self.training or torch.is_grad_enabled():
-            matrix, matrix_scale = ternary(self.weight.float())
-        else:
-            matrix, matrix_scale = self.prepared()
-        if matrix.dtype == torch.int8:
-            product = torch._int_mm(values.to(torch.int8).reshape(-1, self.in_features), matrix)
-            product = product.view(*values.shape[:-1], self.out_features) * (scale * matrix_scale)
-        else:
-            product = F.linear((values / UNIT).to(dtype), matrix.to(dtype)) * (scale * (matrix_scale * UNIT))
+        matrix, matrix_scale = ternary(self.weight.float())
+        product = F.linear((values / UNIT).to(dtype), matrix.to(dtype)) * (scale * (matrix_scale * UNIT))
         product = product.to(dtype)
         return product if self.bias is None else product + self.bias
-
-    @torch.no_grad()
-    def _prepare(self, rows: int) -> tuple[Tensor, float]:
-        """int8 (in, out) or float (out, in), and its scale."""
-        values, scale = ternary(self.weight.float())
-        values = values.to(torch.int8).t() if has_onednn(self.weight) else values.to(self.weight.dtype)
-        return values, scale.item()
-
-
-def has_onednn(weight: Tensor) -> bool:
-    """Whether oneDNN multiplies int8 values with AVX-512 where this weight lies; elsewhere those are plain loops."""
-    return (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    )
 
 
 class BitNet(Llama):
     """Llama with `BitLinear` for every matrix; its inner norm also stands before `o_proj` and `down_proj`.
 
-    Whatever is decoded together or step by step, results are equal to the bit in fp32.
+    Rounding can make of a difference of 1e-7 one of 1e-2. So that decoding, together or alone, equals the pass over the
+    whole sequence to the bit, decode with the model that `vocolab.lm.fast.prepare` gives; `vocolab.TTS` does.
     """
 
     def __init__(
@@ -111,5 +87,6 @@ class BitNet(Llama):
         dropout: float = 0.1,
         gradient_checkpointing: bool = False,
         linear: Linear = BitLinear,
+        attention_dropout: float = 0.0,
     ) -> None:
-        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
+        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear, attention_dropout)

@@ -1,51 +1,55 @@
-"""Keys and values of past positions, shared by every backbone with attention.
+"""Attention of the backbones, and the keys and values of past positions.
 
-A layer is written once and is given what it attends over: `Whole` (a padded batch of whole sequences, for training) or
-a `KVCache` (all positions so far, for decoding). Both answer `attend(layer, q, k, v)`.
+A block is written once, for training and for decoding. It is given a context that answers `attend(index, q, k, v)`:
+`FullAttention` (a padded batch of whole sequences) or `KVCache` (all positions so far).
 
-    cache = state or KVCache()
-    positions = cache.begin(n, x)                 # (B or 1, n), for RoPE or sinusoids
-    for i, layer in enumerate(layers):            # q, k, v (B, H, n, Dh)
-        mixed = cache.attend(i, q, k, v)          # (B, H, n, Dh)
-    cache.advance(lengths)
+    cache = KVCache()                              # or the one of the step before
+    cache.begin(x, lengths)                        # cache.positions (B or 1, n), for RoPE or sinusoids
+    for index, block in enumerate(blocks):         # q, k, v (B, H, n, Dh)
+        mixed = cache.attend(index, q, k, v)       # (B, H, n, Dh)
+    cache.finish()
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from vocolab.attention import scaled_dot_product_attention
 from vocolab.errors import VocolabError
-from vocolab.lm.backbones.base import State, padding_mask
+from vocolab.lm.backbones.base import padding_mask
+from vocolab.lm.backbones.stack import Context, Memory, Stack
 
 FIRST_CAPACITY = 256  # slots; doubled whenever they run out
 
 
-class Whole:
+class FullAttention:
     """Attention inside a right-padded batch of whole sequences (B, L): causal, or each position sees all of its row.
 
-    Its weights are not dropped out: that would keep a CPU from the fused kernel, and halve its speed.
+    `dropout`: the share of the attention's weights that is dropped.
     """
 
-    def __init__(self, lengths: Tensor, length: int, *, causal: bool) -> None:
-        self.causal = causal
-        self.mask = None
+    def __init__(self, lengths: Tensor, length: int, *, causal: bool, dropout: float = 0.0) -> None:
+        self.positions = torch.arange(length, device=lengths.device)[None]
+        self.causal, self.dropout = causal, dropout
+        self.mask: Tensor | None = None
         if not causal:  # under a causal mask no real position sees the padding, which stands behind it
-            self.mask = padding_mask(lengths, length)[:, None, None]  # (B, 1, 1, L)
-            # An empty row would have nothing to see, and the NaN of its softmax would reach the weights' gradients.
-            self.mask = self.mask | (torch.arange(length, device=lengths.device) == 0)
+            # In an empty row, position 0 counts as real: a softmax over nothing is NaN, and the NaN would reach the
+            # gradients of the weights.
+            seen = padding_mask(lengths, length) | (self.positions == 0)
+            self.mask = seen[:, None, None]  # (B, 1, 1, L)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v (B, H, L, Dh) -> (B, H, L, Dh)."""
-        return F.scaled_dot_product_attention(q, k, v, self.mask, is_causal=self.causal)
+    def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v (B, H, L, Dh) of layer `index` -> (B, H, L, Dh)."""
+        return scaled_dot_product_attention(q, k, v, self.mask, causal=self.causal, dropout=self.dropout)
 
 
-class KVCache(State):
-    """All rows share the next free slot: they end at the same one and begin at their own `start`.
+class KVCache(Memory):
+    """Keys and values of all positions so far, in slots that all rows have in common.
 
-    So a step writes one slice and attends over one slice, with a mask only where the rows begin at unequal slots.
-    Memory doubles when it is full and is never re-concatenated. Written in place and without gradient.
+    The last position of every row stands in the same slot; the first stands where the row's length puts it (`start`).
+    So a step writes one slice and attends over one slice, and needs a mask only where the rows begin at unequal slots.
+    The slots are written in place, and doubled in number when they run out.
     """
 
     def __init__(self) -> None:
@@ -53,37 +57,37 @@ class KVCache(State):
         self.capacity = 0
         self.layers: list[Tensor] = []  # a layer: keys and values (2, B, H, capacity, Dh)
         self.start: Tensor | None = None  # (B,) the slot of each row's position 0; None: 0 for all
-        self._batch: tuple[int, torch.device] = (0, torch.device("cpu"))
+        # Of the `extend` under way: how many positions are new, how many of them are real, what they must not see.
         self._n = 0
-        self._mask: Tensor | None = None  # of the current `extend`
+        self._lengths: Tensor | None = None
+        self._mask: Tensor | None = None
 
-    def begin(self, n: int, x: Tensor) -> Tensor:
-        """Make room for `n` more positions of x (B, ...); the position of each in its row: (B, n), or (1, n) where all
-        rows agree.
-        """
-        self._n, self._batch = n, (len(x), x.device)
+    def begin(self, x: Tensor, lengths: Tensor | None) -> None:
+        """Make room for the new positions x (B, n, ...)."""
+        n = x.shape[1]
         if self.length + n > self.capacity:
             self._grow(self.length + n)
-        self._mask = self._visible(n, x.dtype)
-        positions = torch.arange(self.length, self.length + n, device=x.device)[None]
-        return positions if self.start is None else positions - self.start[:, None]
+        self._n, self._lengths = n, lengths
+        self._mask = self._visible(n, x)
+        self.positions = torch.arange(self.length, self.length + n, device=x.device)[None]
+        if self.start is not None:
+            self.positions = self.positions - self.start[:, None]
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Append k, v (B, H, n, Dh) and let q (B, H, n, Dh) see all positions up to its own."""
+    def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Append k, v (B, H, n, Dh) of layer `index`, and let q (B, H, n, Dh) see all positions up to its own."""
         begin, end = self.length, self.length + self._n
-        if layer == len(self.layers):
+        if index == len(self.layers):
             self.layers.append(k.new_empty(2, *k.shape[:2], self.capacity, k.shape[3]))
-        keys, values = self.layers[layer].unbind(0)
+        keys, values = self.layers[index].unbind(0)
         keys[:, :, begin:end] = k.detach()
         values[:, :, begin:end] = v.detach()
-        causal = begin == 0 and self._n > 1  # the mask of SDPA's own is for squares
         mask = None if self._mask is None else self._mask.to(q.dtype)
-        # A single query: SDPA and a pair of bmm take equally long on a CPU.
-        return F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask, is_causal=causal)
+        # Torch's own causal mask is for as many keys as queries, that is for the first positions.
+        causal = begin == 0 and self._n > 1
+        return scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask, causal=causal)
 
-    def advance(self, lengths: Tensor | None = None) -> KVCache:
-        """End an `extend`: of its n right-padded positions the first lengths[b] of row b stay."""
-        self._mask = None
+    def finish(self) -> KVCache:
+        lengths, self._lengths, self._mask = self._lengths, None, None
         if lengths is None or (kept := lengths.tolist()) == [self._n] * len(lengths):
             self.length += self._n
             return self
@@ -91,7 +95,7 @@ class KVCache(State):
         shifts = [max(kept) - count for count in kept]
         for buffer in self.layers:
             for row, shift in enumerate(shifts):
-                if shift:  # moved right over its padding, to end where the others end
+                if shift:  # move it right, over its padding, to end where the others end
                     buffer[:, row, :, shift:end] = buffer[:, row, :, : end - shift].clone()
         self.length = end
         start = torch.zeros_like(lengths) if self.start is None else self.start
@@ -99,12 +103,12 @@ class KVCache(State):
         return self
 
     def select(self, rows: Tensor) -> KVCache:
-        new = KVCache()
+        new = type(self)()
         new.length, new.capacity = self.length, self.capacity
         new.layers = [buffer.index_select(1, rows) for buffer in self.layers]
         if self.start is not None and len(rows):
             start = self.start[rows]
-            if first := int(start.min()):  # the longest rows are gone: nobody needs the first slots
+            if first := int(start.min()):  # the longest rows are gone, and with them the use of the first slots
                 new.length -= first
                 for buffer in new.layers:
                     buffer[..., : new.length, :] = buffer[..., first : self.length, :].clone()
@@ -121,19 +125,20 @@ class KVCache(State):
     def _set_start(self, start: Tensor) -> None:
         self.start = start if bool(start.any()) else None
 
-    def _visible(self, n: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the scores, (B or 1, 1, n, length + n): 0 or -inf; None where nothing past is hidden.
+    def _visible(self, n: int, x: Tensor) -> Tensor | None:
+        """What is added to the scores, (B or 1, 1, n, length + n): 0 where a slot is seen, -inf where not. None where
+        torch's own causal mask, or none, will do.
 
-        A row's padded positions see and write something too; nobody reads it.
+        Padded positions of a row see and write something too; it is never read.
         """
         if self.start is None and (n == 1 or self.length == 0):
             return None
-        slots = torch.arange(self.length + n, device=self._batch[1])
+        slots = torch.arange(self.length + n, device=x.device)
         hidden = slots > self.length + torch.arange(n, device=slots.device)[:, None]  # (n, slots)
         if self.start is not None:
             hidden = hidden | (slots < self.start[:, None])[:, None]  # (B, n, slots)
         hidden = hidden.view(-1, 1, n, len(slots))
-        return torch.zeros(hidden.shape, dtype=dtype, device=slots.device).masked_fill_(hidden, float("-inf"))
+        return torch.zeros(hidden.shape, dtype=x.dtype, device=x.device).masked_fill_(hidden, float("-inf"))
 
     def _grow(self, needed: int) -> None:
         self.capacity = max(FIRST_CAPACITY, 2 * self.capacity, needed)
@@ -141,3 +146,18 @@ class KVCache(State):
             new = old.new_empty(*old.shape[:3], self.capacity, old.shape[4])
             new[..., : self.length, :] = old[..., : self.length, :]
             self.layers[layer] = new
+
+
+class AttentionStack(Stack):
+    """A stack whose blocks attend. `attention_dropout`: in training, the share of the attention's weights dropped."""
+
+    full_attention: type[FullAttention] = FullAttention
+    cache: type[KVCache] = KVCache
+    attention_dropout: float = 0.0
+
+    def whole(self, lengths: Tensor, length: int, causal: bool) -> Context:
+        dropout = self.attention_dropout if self.training else 0.0
+        return self.full_attention(lengths, length, causal=causal, dropout=dropout)
+
+    def memory(self, x: Tensor) -> Memory:
+        return self.cache()

@@ -5,30 +5,22 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from vocolab.errors import UsageError
-from vocolab.lm.backbones.linear import PackedLinear
 from vocolab.parts import check_imported
-
-if TYPE_CHECKING:
-    from vocolab.lm.backbones.cache import KVCache, Whole
 
 Linear = type[nn.Linear] | str | None  # the slot `linear` of every backbone
 
 
 def linear_class(linear: Linear) -> type[nn.Linear]:
-    """The class of a backbone's matrices: `nn.Linear` (in the form that decodes quickly), or the one given as class, as
-    dotted path, or as a bare name out of `vocolab.lm.backbones.bitnet`.
+    """The class of a backbone's matrices: `nn.Linear` for None, or a subclass of it, given as class, as dotted path, or
+    as a bare name out of `vocolab.lm.backbones.bitnet`.
     """
     if linear is None:
-        return PackedLinear
+        return nn.Linear
     if not isinstance(linear, str):
         return linear
     module, _, name = linear.rpartition(".")
@@ -51,13 +43,6 @@ def linear_name(linear: Linear) -> str | None:
     return linear if linear is None or isinstance(linear, str) else f"{linear.__module__}.{linear.__qualname__}"
 
 
-def run(layer: Callable[..., Tensor], *arguments: object, checkpointed: bool) -> Tensor:
-    """`layer(*arguments)`; `checkpointed`: its insides are computed again in the backward pass instead of kept."""
-    if checkpointed and torch.is_grad_enabled():
-        return checkpoint(layer, *arguments, use_reentrant=False)
-    return layer(*arguments)
-
-
 def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
     """A fused projection (B, L, parts·D) as `parts` tensors (B, H, L, Dh)."""
     return x.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
@@ -68,16 +53,13 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def attend(over: Whole | KVCache, index: int, q: Tensor, k: Tensor, v: Tensor, reader: nn.Module) -> Tensor:
-    """What q (B, H, L, Dh) finds in layer `index`, (B, L, D), for the matrix `reader`.
-
-    Attention over a cache adds in another order than over a whole sequence. A reader that rounds (BitLinear) would now
-    and then make of that difference of 1e-7 one of 1e-2. Computed in double precision, both are the same in single.
+def project(x: Tensor, *matrices: nn.Module) -> list[Tensor]:
+    """The products of each of the matrices, all of one class, with x (B, L, D). What the class does to its input first
+    (`rounds` of `BitLinear`) is done once for all.
     """
-    dtype = q.dtype
-    if hasattr(reader, "rounds") and not reader.training and dtype == torch.float32:
-        q, k, v = q.double(), k.double(), v.double()
-    return merge_heads(over.attend(index, q, k, v)).to(dtype)
+    rounds = getattr(matrices[0], "rounds", None)
+    read = x if rounds is None else rounds(x)
+    return [matrix(read) for matrix in matrices]
 
 
 def require_heads(dim: int, heads: int) -> None:

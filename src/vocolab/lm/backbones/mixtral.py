@@ -38,8 +38,6 @@ class Experts(nn.Module):
         """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
         # An index into all would, in the backward pass, fill zeros of the size of all for every expert.
         experts = list(zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True))
-        if len(x) == 1:  # a decoding step: its own experts, and nothing to sort
-            return sum(weights[:, i, None] * feed_forward(x, *experts[e]) for i, e in enumerate(chosen[0].tolist()))
         mixed = torch.zeros_like(x)
         for expert in chosen.unique().tolist():
             position, slot = torch.where(chosen == expert)
@@ -88,13 +86,14 @@ class Mixtral(Llama):
         linear: Linear = None,
         experts: int = 8,
         top: int = 2,
+        attention_dropout: float = 0.0,
     ) -> None:
         if not 1 <= top <= experts:
             raise UsageError(
                 f"a position cannot use {top} of {experts} experts", "top", "give more experts or less top"
             )
         self.experts, self.top = experts, top
-        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
+        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear, attention_dropout)
 
     def _feed_forward(self, ffn: int, Matrix: type[nn.Linear]) -> nn.Module:
         return SparseFeedForward(self.dim, ffn, self.experts, self.top)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from vocolab.errors import VocolabError
-from vocolab.lm.backbones.base import State, padding_mask
+from vocolab.lm.backbones.base import padding_mask
+from vocolab.lm.backbones.stack import Memory
 
 PREFILL_CHUNK = 256  # positions of an `extend` taken at once: its scores grow with the square
 
@@ -85,32 +86,32 @@ def chunkwise(
     return torch.cat(outputs, 2), memory
 
 
-class WholeRetention:
+class FullRetention:
     """Retention inside a right-padded batch of whole sequences (B, L)."""
 
     def __init__(self, lengths: Tensor, length: int, heads: int, width: int, *, causal: bool, chunk: int | None):
         self.lengths, self.causal = lengths, causal
         self.log_decay = log_decays(heads, lengths.device)
-        positions = torch.arange(length, device=lengths.device)[None]
-        sums = decay_sums(positions + 1, self.log_decay)
+        self.positions = torch.arange(length, device=lengths.device)[None]
+        sums = decay_sums(self.positions + 1, self.log_decay)
         if causal:
             self.decays = decay_matrix(min(chunk or length, length), self.log_decay).tril()
         else:
             self.real = padding_mask(lengths, length)
             self.decays = decay_matrix(length, self.log_decay)
-            after = (lengths[:, None] - positions).clamp(min=1)  # positions from its own to the row's end
+            after = (lengths[:, None] - self.positions).clamp(min=1)  # positions from its own to the row's end
             sums = sums + decay_sums(after, self.log_decay) - 1
-        self.rotation = rotations(positions, sums, width)
+        self.rotation = rotations(self.positions, sums, width)
 
-    def retain(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k (B, H, L, Dk), v (B, H, L, Dv) -> (B, H, L, Dv)."""
+    def retain(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k (B, H, L, Dk), v (B, H, L, Dv) of layer `index` -> (B, H, L, Dv)."""
         if self.causal:  # padding stands behind all that is real
             return chunkwise(q, k, v, None, self.lengths, self.decays, self.log_decay)[0]
         v = v * self.real[:, None, :, None]
         return (q @ k.transpose(-1, -2) * self.decays) @ v.to(q.dtype)
 
 
-class RetentionState(State):
+class RetentionState(Memory):
     """A memory (layers, B, H, Dk, Dv) of fixed size; besides, what the last `extend` added, to undo it."""
 
     def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor) -> None:
@@ -128,30 +129,30 @@ class RetentionState(State):
         kept = [self.memory, self.previous, self.position, self.count, *(part for kv in self.recent for part in kv)]
         return sum(part.nelement() * part.element_size() for part in kept)
 
-    def begin(self, n: int, lengths: Tensor | None) -> None:
-        """Before the layers: `n` more positions a row, lengths[b] of them real."""
+    def begin(self, x: Tensor, lengths: Tensor | None) -> None:
+        n = x.shape[1]
         self.previous, self.recent = self.memory, []
         self.single = n == 1 and lengths is None
         self.count = torch.full_like(self.position, n) if lengths is None else lengths.to(self.position)
-        positions = self.position[:, None] + torch.arange(n, device=self.position.device)
-        self.rotation = rotations(positions, decay_sums(positions + 1, self.log_decay), self.width)
-        if self.single:  # of all layers at once
+        self.positions = self.position[:, None] + torch.arange(n, device=self.position.device)
+        self.rotation = rotations(self.positions, decay_sums(self.positions + 1, self.log_decay), self.width)
+        if self.single:  # the memories of all layers fade at once
             self.memory = self.memory * self.log_decay.exp()[:, None, None]
         else:
             self.memory = torch.empty_like(self.memory)
             self.decays = decay_matrix(min(n, PREFILL_CHUNK), self.log_decay).tril()
 
-    def retain(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k (B, H, n, Dk), v (B, H, n, Dv) -> (B, H, n, Dv)."""
+    def retain(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k (B, H, n, Dk), v (B, H, n, Dv) of layer `index` -> (B, H, n, Dv)."""
         if self.single:  # the recurrent form
-            memory = self.memory[layer].addcmul_(k.transpose(-1, -2), v)
-            return q @ memory
+            return q @ self.memory[index].addcmul_(k.transpose(-1, -2), v)
         self.recent.append((k, v))
-        mixed, memory = chunkwise(q, k, v, self.previous[layer], self.count, self.decays, self.log_decay)
-        self.memory[layer] = memory
+        mixed, memory = chunkwise(q, k, v, self.previous[index], self.count, self.decays, self.log_decay)
+        assert memory is not None  # as one was given
+        self.memory[index] = memory
         return mixed
 
-    def advance(self) -> RetentionState:
+    def finish(self) -> RetentionState:
         self.position = self.position + self.count
         return self
 

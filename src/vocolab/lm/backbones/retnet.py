@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.errors import UsageError
-from vocolab.lm.backbones.base import Backbone, Output, padding_mask
-from vocolab.lm.backbones.dropout import Dropout, dropout
-from vocolab.lm.backbones.layers import Linear, SwiGLU, initialise, linear_class, linear_name, require_heads, run
+from vocolab.lm.backbones.base import Output
+from vocolab.lm.backbones.dropout import Dropout
+from vocolab.lm.backbones.layers import Linear, SwiGLU, initialise, linear_class
 from vocolab.lm.backbones.moe import Mixture
-from vocolab.lm.backbones.retention import RetentionState, WholeRetention, rotate
+from vocolab.lm.backbones.retention import FullRetention, RetentionState, rotate
+from vocolab.lm.backbones.stack import Context, Memory, Stack
 
 EPSILON = 1e-6
 
@@ -32,12 +32,12 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, x: Tensor, over: WholeRetention | RetentionState, index: int, real: Tensor | None
+        self, x: Tensor, context: FullRetention | RetentionState, index: int, real: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, L, D) -> (B, L, D) and the experts' balance loss; `over`: what layer `index` remembers."""
+        """x (B, L, D) -> (B, L, D) and the experts' balance loss; `index`: the layer, for the context."""
         qk, v, gate = self.qkvg(self.retention_norm(x)).split(self.parts, -1)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, Dv)
-        mixed = over.retain(index, *rotate(qk, over.rotation), v).transpose(1, 2)  # (B, L, H, Dv)
+        mixed = context.retain(index, *rotate(qk, context.rotation), v).transpose(1, 2)  # (B, L, H, Dv)
         # The norm of each head makes its scale irrelevant: the decays' sums grow by 2^h from head to head.
         mixed = F.rms_norm(mixed, mixed.shape[-1:], eps=EPSILON).flatten(2).to(x.dtype)
         x = x + self.dropout(self.out(F.silu(gate) * mixed))
@@ -49,7 +49,7 @@ class Block(nn.Module):
         return x + self.dropout(hidden), aux_loss
 
 
-class RetNet(Backbone):
+class RetNet(Stack):
     """`value`: width of the values, None for `dim`. `experts` above 0: a mixture of that many in every layer, two a
     position. `chunk`: positions of a causal training pass taken at once, None for all; less memory, the same numbers.
     A level is ignored.
@@ -68,14 +68,9 @@ class RetNet(Backbone):
         experts: int = 0,
         chunk: int | None = None,
     ) -> None:
-        super().__init__()
-        require_heads(dim, heads)
+        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
         if (value or dim) % heads:
             raise UsageError("values do not divide into the heads", f"value {value}, heads {heads}", "change either")
-        self.dim, self.heads, self.layers, self.ffn = dim, heads, layers, ffn
-        self.dropout = dropout
-        self.gradient_checkpointing = gradient_checkpointing
-        self.linear = linear_name(linear)
         self.value, self.experts, self.chunk = value, experts, chunk
         self.blocks = nn.ModuleList(
             Block(dim, heads, value or dim, ffn or 4 * dim, dropout, linear, experts) for _ in range(layers)
@@ -83,24 +78,13 @@ class RetNet(Backbone):
         self.norm = nn.RMSNorm(dim, EPSILON)
         initialise(self, residual=("out", "down"), layers=layers)
 
-    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
-        width = self.dim // self.heads
-        over = WholeRetention(lengths, x.shape[1], self.heads, width, causal=causal, chunk=self.chunk)
-        return self._blocks(x, over, padding_mask(lengths, x.shape[1]))
+    def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
+        x, aux_loss = self.run(self.blocks, x, context, real)
+        return Output(self.norm(x), aux_loss)
 
-    @torch.no_grad()
-    def extend(self, x: Tensor, state: RetentionState | None = None, lengths: Tensor | None = None) -> Output:
-        if state is None:
-            value_width = (self.value or self.dim) // self.heads
-            state = RetentionState(self.layers, self.heads, self.dim // self.heads, value_width, x)
-        state.begin(x.shape[1], lengths)
-        output = self._blocks(x, state, None)
-        output.state = state.advance()
-        return output
+    def whole(self, lengths: Tensor, length: int, causal: bool) -> Context:
+        return FullRetention(lengths, length, self.heads, self.dim // self.heads, causal=causal, chunk=self.chunk)
 
-    def _blocks(self, x: Tensor, over: WholeRetention | RetentionState, real: Tensor | None) -> Output:
-        x, losses = dropout(x, self.dropout, self.training), []
-        for index, block in enumerate(self.blocks):
-            x, aux_loss = run(block, x, over, index, real, checkpointed=self.gradient_checkpointing and self.training)
-            losses.append(aux_loss)
-        return Output(self.norm(x), torch.stack(losses).mean() if self.experts else None)
+    def memory(self, x: Tensor) -> Memory:
+        value_width = (self.value or self.dim) // self.heads
+        return RetentionState(self.layers, self.heads, self.dim // self.heads, value_width, x)

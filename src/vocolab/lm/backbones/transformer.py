@@ -8,19 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocolab.lm.backbones.base import Backbone, Output
-from vocolab.lm.backbones.cache import KVCache, Whole
-from vocolab.lm.backbones.dropout import Dropout, dropout
-from vocolab.lm.backbones.layers import (
-    Linear,
-    attend,
-    initialise,
-    linear_class,
-    linear_name,
-    require_heads,
-    run,
-    split_heads,
-)
+from vocolab.lm.backbones.base import Output
+from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
+from vocolab.lm.backbones.dropout import Dropout
+from vocolab.lm.backbones.layers import Linear, initialise, linear_class, merge_heads, split_heads
+from vocolab.lm.backbones.stack import Context
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
@@ -72,17 +64,19 @@ class Block(nn.Module):
         self.down = Matrix(ffn, dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, over: Whole | KVCache, index: int, level: Tensor | None) -> Tensor:
-        """x (B, L, D) -> (B, L, D); `over`: what layer `index` attends over."""
+    def forward(
+        self, x: Tensor, context: FullAttention | KVCache, index: int, level: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """x (B, L, D) -> (B, L, D); `index`: the layer, for the context."""
         q, k, v = split_heads(self.qkv(self.attention_norm(x, level)), self.heads, 3)
-        x = x + self.dropout(self.out(attend(over, index, q, k, v, self.out)))
+        x = x + self.dropout(self.out(merge_heads(context.attend(index, q, k, v))))
         hidden = self.dropout(F.gelu(self.up(self.ffn_norm(x, level))))
-        return x + self.dropout(self.down(hidden))
+        return x + self.dropout(self.down(hidden)), None
 
 
-class Transformer(Backbone):
-    """`adaptive_levels` above 0: that many codebook levels, told to every norm (AdaLN); a level of None is then level
-    0, the one that is decoded step by step.
+class Transformer(AttentionStack):
+    """`adaptive_levels` above 0: that many codebook levels, told to every norm (AdaLN). Where no level is given, it is
+    level 0, the one that is decoded step by step.
     """
 
     def __init__(
@@ -95,14 +89,10 @@ class Transformer(Backbone):
         gradient_checkpointing: bool = False,
         linear: Linear = None,
         adaptive_levels: int = 0,
+        attention_dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        require_heads(dim, heads)
-        self.dim, self.heads, self.layers, self.ffn = dim, heads, layers, ffn
-        self.dropout = dropout
-        self.gradient_checkpointing = gradient_checkpointing
-        self.linear = linear_name(linear)
-        self.adaptive_levels = adaptive_levels
+        super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
+        self.adaptive_levels, self.attention_dropout = adaptive_levels, attention_dropout
         self.blocks = nn.ModuleList(
             Block(dim, heads, ffn or 4 * dim, dropout, linear, adaptive_levels) for _ in range(layers)
         )
@@ -112,22 +102,9 @@ class Transformer(Backbone):
         self.position_scale = nn.Parameter(torch.tensor(0.1))
         initialise(self, residual=("out", "down"), layers=layers)
 
-    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
-        over = Whole(lengths, x.shape[1], causal=causal)
-        positions = torch.arange(x.shape[1], device=x.device)[None]
-        return Output(self._blocks(x, positions, over, level))
-
-    @torch.no_grad()
-    def extend(self, x: Tensor, state: KVCache | None = None, lengths: Tensor | None = None) -> Output:
-        cache = KVCache() if state is None else state
-        positions = cache.begin(x.shape[1], x)
-        hidden = self._blocks(x, positions, cache, None)
-        return Output(hidden, state=cache.advance(lengths))
-
-    def _blocks(self, x: Tensor, positions: Tensor, over: Whole | KVCache, level: Tensor | None) -> Tensor:
+    def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
         if self.adaptive_levels and level is None:
             level = x.new_zeros(len(x), dtype=torch.long)
-        x = dropout(x + self.position_scale * sinusoids(positions, self.dim).to(x.dtype), self.dropout, self.training)
-        for index, block in enumerate(self.blocks):
-            x = run(block, x, over, index, level, checkpointed=self.gradient_checkpointing and self.training)
-        return self.norm(x, level)
+        x = x + self.position_scale * sinusoids(context.positions, self.dim).to(x.dtype)
+        x, _ = self.run(self.blocks, x, context, level)
+        return Output(self.norm(x, level))

@@ -1,4 +1,4 @@
-"""What is kept of a weight in eval never outlives it."""
+"""A prepared model computes what the model computes, shares its weights, and keeps nothing of them that has changed."""
 
 import copy
 import io
@@ -8,10 +8,110 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vocolab.lm.backbones.bitnet import BitLinear
-from vocolab.lm.backbones.linear import PACKED_ROWS, PackedLinear
+from tests.lm import tiny
+from vocolab.lm import AR, fast
+from vocolab.lm.backbones import BitNet, Llama, Mixtral, RetNet, Transformer
+from vocolab.lm.fast import PACKED_ROWS, KeptBitLinear, PackedLinear, QuickRMSNorm
 
-KINDS = [PackedLinear, BitLinear]
+KINDS = [PackedLinear, KeptBitLinear]
+SMALL = dict(dim=32, heads=4, layers=2, ffn=48)
+BACKBONES = [
+    lambda: Transformer(**SMALL),
+    lambda: RetNet(**SMALL),
+    lambda: RetNet(**SMALL, experts=4),
+    lambda: Llama(**SMALL),
+    lambda: Mixtral(**SMALL, experts=4),
+    lambda: BitNet(**SMALL),
+]
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("build", BACKBONES, ids=["Transformer", "RetNet", "Experts", "Llama", "Mixtral", "BitNet"])
+def test_a_prepared_backbone_computes_what_the_backbone_does(build, rows):
+    torch.manual_seed(0)
+    model = build()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.15)
+    quick, model = fast.prepare(model), model.eval()
+    x = torch.randn(rows, 9, 32)
+    lengths = torch.tensor([7, 3, 5, 1, 2])[:rows]
+    with torch.inference_mode():
+        found = []
+        for backbone in (model, quick):
+            whole = backbone(x, torch.full((rows,), 9), causal=False).hidden
+            output = backbone.extend(x[:, :7], None, lengths)
+            real = output.hidden[torch.arange(7) < lengths[:, None]]
+            step = backbone.extend(x[:, 7:8], output.state)
+            step = backbone.extend(x[:, 8:], step.state.select(torch.arange(rows).flip(0)))
+            found.append(torch.cat([whole.flatten(0, 1), real, step.hidden[:, 0]]))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
+def test_preparing_leaves_the_model_as_it_is_and_shares_its_weights():
+    model = AR(Llama(**SMALL, dropout=0.0), 2, 16).train()
+    classes = [type(part) for part in model.modules()]
+    quick = fast.prepare(model)
+    assert model.training and not quick.training and not any(part.training for part in quick.modules())
+    assert [type(part) for part in model.modules()] == classes
+    assert {PackedLinear, QuickRMSNorm} < {type(part) for part in quick.modules()}
+    assert list(quick.state_dict()) == list(model.state_dict())
+    assert all(a is b for a, b in zip(quick.parameters(), model.parameters(), strict=True))
+    again = fast.prepare(quick)  # once more changes nothing
+    assert [type(part) for part in again.modules()] == [type(part) for part in quick.modules()]
+
+
+def test_a_model_trained_after_it_was_prepared_counts_in_both():
+    torch.manual_seed(0)
+    batch = tiny.batch(levels=2)
+    model = AR(Llama(**SMALL, dropout=0.0), 2, 16)
+    quick = fast.prepare(model)
+    for trained in (model, quick):
+        with torch.no_grad():
+            before = quick.logits(*batch)
+        optimizer = torch.optim.SGD(trained.parameters(), lr=0.3)
+        trained.train().loss(*batch).total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.eval(), quick.eval()
+        with torch.no_grad():
+            assert not torch.allclose(quick.logits(*batch), before, atol=1e-3)
+            torch.testing.assert_close(quick.logits(*batch), model.logits(*batch), atol=1e-5, rtol=1e-5)
+
+
+def test_a_module_in_two_places_has_one_twin():
+    part = nn.Linear(4, 4)
+    quick = fast.prepare(nn.Sequential(part, nn.ReLU(), part))
+    assert quick[0] is quick[2] and type(quick[0]) is PackedLinear
+
+
+def test_a_part_of_a_class_unknown_here_stays_as_it_is():
+    class Own(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    quick = fast.prepare(nn.Sequential(Own(4, 4)))
+    assert type(quick[0]) is Own
+
+
+def test_a_step_of_one_position_runs_its_two_experts_alone(monkeypatch):
+    torch.manual_seed(0)
+    model = fast.prepare(Mixtral(**SMALL, experts=8))
+    state = model.extend(torch.randn(1, 6, 32)).state
+    ran, one = [], fast.feed_forward
+    monkeypatch.setattr(fast, "feed_forward", lambda x, *matrices: ran.append(len(x)) or one(x, *matrices))
+    output = model.extend(torch.randn(1, 1, 32), state)
+    assert ran == [1] * 2 * SMALL["layers"]
+    assert output.aux_loss is None
+
+
+def test_the_quick_norm_is_the_norm():
+    norm = QuickRMSNorm(16, 1e-6)
+    nn.init.normal_(norm.weight)
+    for scale in (1e-4, 1.0, 1e4):
+        x = scale * torch.randn(2, 5, 16)
+        torch.testing.assert_close(norm.eval()(x), norm.train()(x), atol=1e-6, rtol=1e-5)
+    assert norm.eval()(torch.zeros(1, 16)).eq(0).all()
 
 
 def plain(module, x):

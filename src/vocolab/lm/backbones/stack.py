@@ -1,0 +1,111 @@
+"""The base of backbones that are a stack of equal blocks on a residual stream."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vocolab.lm.backbones.base import Backbone, Output, State, padding_mask
+from vocolab.lm.backbones.dropout import dropout
+from vocolab.lm.backbones.layers import Linear, linear_name, require_heads
+
+
+class Context(Protocol):
+    """What the positions of a pass can see: the other positions of a whole sequence, or those a `Memory` holds.
+
+    Besides `positions` it has the method that mixes positions, by layer: `attend` or `retain`.
+    """
+
+    positions: Tensor  # (B or 1, L): where in its row each position of x stands
+
+
+class Memory(State):
+    """A context for decoding: the blocks read it and add the new positions to it, layer by layer."""
+
+    positions: Tensor
+
+    @abstractmethod
+    def begin(self, x: Tensor, lengths: Tensor | None) -> None:
+        """Before the first layer: x (B, n, D) are new positions, of which the first lengths[b] of row b are real."""
+
+    @abstractmethod
+    def finish(self) -> Memory:
+        """After the last layer: the memory with the real ones of the new positions."""
+
+
+class Stack(Backbone):
+    """`layers` equal blocks of width `dim`, each with `heads` heads and a feed-forward layer of width `ffn` (None: four
+    times `dim`), with a final norm.
+
+    `dropout`: of the input and of what each block adds. `gradient_checkpointing`: in training the insides of each block
+    are computed again in the backward pass instead of kept. `linear`: the class of the matrices, see
+    `layers.linear_class`.
+
+    A subclass makes its blocks and says how a pass goes (`pass_through`) and which context whole sequences and decoding
+    have. Its blocks are modules `block(x, context, index, *rest) -> (x, balance loss or None)`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        layers: int,
+        ffn: int | None,
+        dropout: float,
+        gradient_checkpointing: bool,
+        linear: Linear,
+    ) -> None:
+        super().__init__()
+        require_heads(dim, heads)
+        self.dim, self.heads, self.layers, self.ffn = dim, heads, layers, ffn
+        self.dropout = dropout
+        self.gradient_checkpointing = gradient_checkpointing
+        self.linear = linear_name(linear)
+
+    @abstractmethod
+    def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
+        """x (B, L, D), with its positions told, through the blocks and the final norm.
+
+        real (B, L): which positions count for the balance of experts; None: that is not asked for. `level` as in
+        `forward`.
+        """
+
+    @abstractmethod
+    def whole(self, lengths: Tensor, length: int, causal: bool) -> Context:
+        """The context of whole sequences (B, length), right-padded."""
+
+    @abstractmethod
+    def memory(self, x: Tensor) -> Memory:
+        """An empty memory for sequences of which x (B, n, D) are the first positions."""
+
+    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
+        context = self.whole(lengths, x.shape[1], causal)
+        return self.pass_through(x, context, padding_mask(lengths, x.shape[1]), level)
+
+    @torch.no_grad()
+    def extend(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Output:
+        memory = self.memory(x) if state is None else state
+        assert isinstance(memory, Memory)
+        memory.begin(x, lengths)
+        output = self.pass_through(x, memory, None, None)
+        output.state = memory.finish()
+        return output
+
+    def run(
+        self, blocks: Iterable[nn.Module], x: Tensor, context: Context, *rest: object
+    ) -> tuple[Tensor, Tensor | None]:
+        """x through the blocks, one after the other, and the mean of their balance losses."""
+        x, losses = dropout(x, self.dropout, self.training), []
+        checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        for index, block in enumerate(blocks):
+            if checkpointed:
+                x, loss = checkpoint(block, x, context, index, *rest, use_reentrant=False)
+            else:
+                x, loss = block(x, context, index, *rest)
+            losses.append(loss)
+        return x, None if None in losses else torch.stack(losses).mean()
