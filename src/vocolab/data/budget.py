@@ -31,8 +31,9 @@ class TooLong(VocolabError):
 class Prompts:
     """Where the prompts of utterances are cut: from their own start, from themselves or from others of the speaker.
 
-    The speech of each speaker is laid in a line, one utterance after the other; a place drawn on it outside the
-    utterance itself says which other one is cut. So all of a speaker's speech is heard alike, and no list is made.
+    To choose among the other utterances of a speaker, all utterances are laid end to end, speaker by speaker, and a
+    frame is drawn from the speaker's stretch outside the utterance itself: the utterance it falls into is cut. So each
+    frame is equally likely, and no list of candidates is made.
     """
 
     def __init__(self, index: Index, kind: PromptKind):
@@ -147,9 +148,9 @@ class TokenPlan(Plan):
         while (first := buckets[-1]) < total:
             longest = int(self.positions[first])
             size = self.tokens // longest
-            shortest = np.int32(np.ceil(longest / (1 + spread)))  # of one type with the array, or that is copied
+            shortest = np.int32(np.ceil(longest / (1 + spread)))  # of the array's type, or the array would be copied
             end = int(np.searchsorted(falling, -shortest, side="right"))
-            end = min(max(end, first + size + 1), total)  # two batches at least, or they were the same in every epoch
+            end = min(max(end, first + size + 1), total)  # a single batch would be the same in every epoch
             batches = -(-(end - first) // size)
             end = min(first + batches * size, total)
             edges.append(first + (end - first) * np.arange(1, batches + 1) // batches)
@@ -190,7 +191,9 @@ class TokenPlan(Plan):
 
 
 def _divide(cuts: np.ndarray, ranks: int) -> np.ndarray:
-    """More edges (m + 1,) until the batches between them are a multiple of `ranks`, if there is enough to divide."""
+    """Halve the largest batches, given by their edges `cuts`, until their number is a multiple of `ranks`, or none can
+    be halved. Returns the edges.
+    """
     while missing := -(len(cuts) - 1) % ranks:
         sizes = np.diff(cuts)
         large = np.argsort(-sizes, kind="stable")[:missing]

@@ -20,7 +20,7 @@ from vocolab.errors import VocolabError
 class PlannedBatches(Dataset):
     """Batch (epoch, number) of the ones that fall to one rank.
 
-    Pickled to a worker it is no more than its arguments; there it maps the shards itself.
+    Only its arguments are pickled: a worker process maps the shards itself.
     """
 
     def __init__(self, root: Path, split: str, batches: Batches, seed: int = 0, rank: int = 0, ranks: int = 1):
@@ -58,7 +58,7 @@ class PlannedBatches(Dataset):
             return self.reader.batch(self.batches.longest(self.reader.index))
 
     def __getitem__(self, place: tuple[int, int]) -> SpeechBatch | VocolabError:
-        """The batch, or the error met: raised in a worker it would reach the user wrapped in a traceback."""
+        """The batch, or the error it met: raised in a worker process, it would reach the user inside a traceback."""
         epoch, number = place
         try:
             return self.reader.batch(self.plan(epoch)[number * self.ranks + self.rank])
@@ -98,7 +98,7 @@ class TrainLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Marks the loader as resumable for Lightning; but the data module builds it at the trainer's own count."""
+        """What Lightning looks for in a loader that can resume. The data module needs none: it knows the position."""
         return {"batches": self.position}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

@@ -135,7 +135,7 @@ class Cover(EvenPlan):
 
     def __init__(self, plan: EvenPlan, ranks: int = 1):
         self.plan, self.count, self.size, self.left_out = plan, plan.count, plan.size, plan.left_out
-        most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)  # more would leave some of them empty
+        most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)  # more batches would leave some empty
         self.batches = min(-(-self.count // (self.size * ranks)) * ranks, most)
 
     def items(self, numbers: np.ndarray) -> Items:

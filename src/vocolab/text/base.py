@@ -1,4 +1,4 @@
-"""What every reading of text into symbols is."""
+"""The base class of what turns text into symbols."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Text(ABC):
-    """Text -> symbols, such as phonemes or characters. Plain strings: ids are the business of the symbol map."""
+    """Turns text into symbols, such as phonemes or characters. A symbol is a string; a `SymbolMap` gives it an id."""
 
     uses_language: bool = True  # whether the same text may give other symbols in another language
 

@@ -45,7 +45,7 @@ class Phonemes(Text):
             if _MARKS.fullmatch(piece):
                 pieces.append([piece])
                 continue
-            # The space around a piece is the text's; espeak's own would depend on what the piece is.
+            # Spaces around a piece are kept as the text has them: espeak adds and drops some.
             spoken = _clusters(backend.phonemize([piece], strip=True)[0]) if piece.strip() else []
             pieces += [[" "] * piece[:1].isspace(), spoken, [" "] * piece[-1:].isspace()]
         symbols = single_spaces([symbol for piece in pieces for symbol in piece])
@@ -76,7 +76,9 @@ class Phonemes(Text):
                 language,
                 with_stress=True,
                 language_switch="remove-flags",
-                punctuation_marks=re.compile("(?!)"),  # none is left where a text gets here, but those within numbers
+                punctuation_marks=re.compile(
+                    "(?!)"
+                ),  # matches nothing: `symbols` has cut out all punctuation but that of numbers
                 logger=_quiet(),
             )
         return self._backends[language]

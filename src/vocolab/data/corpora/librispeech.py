@@ -65,7 +65,7 @@ class LibriSpeech(Corpus):
 
     def spec(self) -> dict[str, Any]:
         spec = super().spec()
-        for name in ("download", "url"):  # where files come from decides nothing
+        for name in ("download", "url"):  # where files are fetched from does not change them
             del spec["init_args"][name]
         return spec
 

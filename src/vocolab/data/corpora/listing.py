@@ -61,7 +61,7 @@ def _files(root: Path) -> Iterator[str]:
 
 
 def clean_key(path: str) -> str:
-    """The key of a relative path, from the path alone: `a/b.wav` -> `a-b`; a hash stands for what a key cannot say."""
+    """A key made of a relative path alone: `a/b.wav` -> `a-b`. Where other characters get lost, a hash is added."""
     parts = PurePosixPath(path).with_suffix("").parts
     if all(re.fullmatch(r"\w+", part, re.ASCII) for part in parts) and len("-".join(parts)) <= 60:
         return "-".join(parts)

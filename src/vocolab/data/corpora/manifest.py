@@ -176,7 +176,7 @@ def _string(column: str, value: Any, where: str) -> str:
 
 
 def _check_columns(columns: Iterable[str], where: str) -> None:
-    """A column that is not known is refused: a misspelt one must not end in training without texts, or on the test."""
+    """Refuse a column that is not known: with `txt` for `text` a model would train without texts, and say nothing."""
     for column in columns:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column.lower(), COLUMNS, 1)

@@ -35,7 +35,7 @@ def share_of_ranks(rank: int | None, world: int | None) -> tuple[int, int]:
 
 
 def devices(device: str, workers: int | None) -> list[str]:
-    """One device a worker process: by default all cores, or one GPU."""
+    """The device of each worker process: by default a worker for each core, or one for a GPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -52,7 +52,7 @@ def cores() -> int:
 
 
 class Crew:
-    """Workers that stay through all stages. One device: this process does the work; more: a process each.
+    """The workers of all stages. With one device this process does the work; with more, each gets a process.
 
     On a CPU each computes with exactly one thread, so that the number of workers changes no bit of the results.
     """
@@ -96,7 +96,7 @@ class Crew:
                     yield message
 
     def _run_here(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
-        if self._own is None:  # a copy: the caller's encoder stays as it is, and its weights go when the work is done
+        if self._own is None:  # a copy: the caller's encoder is not changed, and the weights are freed with it
             preparation, work = pickle.loads(self._packed)
             self._own = preparation, work, scan.load(work)
         threads = torch.get_num_threads()

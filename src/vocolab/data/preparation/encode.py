@@ -30,7 +30,7 @@ CPU_BATCH, GPU_BATCH = 32.0, 120.0  # seconds of padded audio that the encoder s
 
 @dataclass
 class Speech:
-    """One utterance on its way."""
+    """One utterance while its unit is encoded."""
 
     position: int  # in `Scan.items`
     pcm: np.ndarray  # (T,) int16 at the rate of the shards
@@ -115,7 +115,7 @@ def _read_ahead(
 
 def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
     """One utterance, or the reason why it is of no use. Audio beyond the last whole frame is cut off."""
-    if not path.exists():  # it did when the corpus was looked over: not a bad file, but a corpus that is gone
+    if not path.exists():  # it was there when the corpus was listed: the corpus is gone, the file not bad
         raise VocolabError("file is gone", path, "bring the corpus back and run again to go on")
     try:
         original, rate = audio.read(path)
@@ -129,12 +129,12 @@ def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
         return Speech(position, pcm, original, frames=len(pcm))
     wav = audio.resample(original, rate, part.sample_rate)
     if isinstance(part, Codec):
-        frames = part.frames(len(wav))  # some have one for the last part of a hop
+        frames = part.frames(len(wav))  # some codecs make a frame of the last part of a hop
     else:
         frames = len(wav) // part.hop if len(wav) >= part.min_samples else 0
     if frames == 0:
         return too_short(len(wav) / part.sample_rate)
-    length = frames * preparation.hop  # resampling to two rates may round apart by a sample
+    length = frames * preparation.hop  # rounded at another rate, `pcm` may lack a sample of it
     return Speech(position, np.pad(pcm[:length], (0, max(0, length - len(pcm)))), wav, frames)
 
 
@@ -144,7 +144,9 @@ def to_int16(wav: Tensor) -> np.ndarray:
 
 
 def batches(speeches: list[Speech], part: Encoder | Codec, seconds: float) -> Iterator[list[Speech]]:
-    """Group by length, longest first, up to `seconds` with their padding; those that an encoder cuts alone."""
+    """Group by length, longest first, up to `seconds` with their padding. An utterance so long that the encoder would
+    cut it into chunks is a batch by itself.
+    """
     sample_rate, uncut = part.sample_rate, part.chunk_seconds if isinstance(part, Encoder) else seconds
     batch: list[Speech] = []
     for speech in sorted(speeches, key=lambda s: (-len(s.wav), s.position)):
@@ -199,7 +201,7 @@ def _save(
     symbols: list[list[str]],
     skipped: list[dict],
 ) -> None:
-    """symbols: of each of the speeches; none without a `text`."""
+    """Leave a unit on disk. symbols: those of each of the speeches; empty where the preparation has no `text`."""
     matching, stored = preparation.layers
     with work.finish(STAGE, unit.number) as folder:
         if speeches:

@@ -1,4 +1,4 @@
-"""The stage before all others where a codec is not fitted yet: codebooks learnt from the training split alone."""
+"""The stage of a codec that is not fitted yet: its codebooks are learnt from the training split alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainingSpeech:
         for item in self.items:
             try:
                 wav, _ = audio.read(item.utterance.path, self.sample_rate)
-            except VocolabError:  # encoding skips it and says why
+            except VocolabError:  # the next stage skips it and says why
                 continue
             if len(wav) / self.sample_rate >= MIN_SECONDS:
                 yield wav
@@ -80,7 +80,7 @@ def load_state(codec: Codec, path: Path) -> Codec:
     from safetensors.torch import load_file
 
     try:
-        # What the file lacks came with the codec, as the weights of a vocoder that only decoding needs.
+        # Tensors that the file lacks came with the codec, such as the weights of a vocoder, which only decoding needs.
         unknown = codec.load_state_dict(load_file(path), strict=False).unexpected_keys
     except (OSError, SafetensorError, RuntimeError) as error:
         remedy = "remove the folder and run vocolab prepare"

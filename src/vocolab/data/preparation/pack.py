@@ -25,7 +25,7 @@ from vocolab.matching import average
 from vocolab.weights import sha256
 
 STAGE = "packed"
-SYMBOL_BYTES = 8  # of a symbol in KEY.json, nearly
+SYMBOL_BYTES = 8  # that a symbol takes in KEY.json, nearly
 GROUP = 8  # utterances of one speaker that lie side by side
 _KEPT = np.dtype(
     [(n, "<i8") for n in ("item", "unit", "place", "audio_at", "frame_at", "samples", "frames", "symbols")]
@@ -86,7 +86,7 @@ def _sizes(preparation: Preparation, kept: np.ndarray) -> np.ndarray:
 
 
 def frame_width(preparation: Preparation) -> int:
-    """Numbers of two bytes that the shards hold for a frame beside the audio."""
+    """How many numbers of two bytes the shards hold for each frame, beside the audio."""
     codes = 0 if preparation.codec is None else preparation.codec.levels
     return codes if preparation.encoder is None else preparation.encoder.dim
 
@@ -179,7 +179,7 @@ def write_tar(file: io.BufferedWriter, samples: Iterable[dict[str, Any]]) -> Non
 
 
 def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
-    """The rows of a shard, read back from the tar itself, so that they point at what is there; `shard` is set later."""
+    """The index rows of a finished tar, read back so that they point at what is there; `shard` is set later."""
     rows = np.zeros(len(speakers), dtype=ROW)
     rows["speaker"] = speakers
     keys: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The second stage of a preparation: where each frame's nearest neighbours are in the pool of its speaker."""
+"""The stage after encoding: where each frame's nearest neighbours are in the pool of its speaker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_MEMORY = 2 << 30  # bytes of a pool that is read at once; a larger one is rea
 
 
 class Joined:
-    """Arrays on disk as one (N, C), read where it is indexed."""
+    """Arrays on disk that are indexed as one (N, C); only the rows asked for are read."""
 
     ndim = 2
 

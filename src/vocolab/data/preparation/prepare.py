@@ -1,8 +1,4 @@
-"""Speech on disk to shards: scan, fit the codec, encode, match, pack.
-
-Each stage leaves finished items under `SHARDS/.work`, so a killed run goes on with what is missing, and ranks on
-several machines need no connection but the folder they share. However many workers and restarts: the same bytes.
-"""
+"""The order of a preparation: which stage comes when, and who does what of it."""
 
 from __future__ import annotations
 
@@ -77,7 +73,7 @@ class _Run:
         return (self.work.shards / NAME).exists()
 
     def wait(self, ready: Callable[[], bool], what: str) -> None:
-        """Until the others are as far; the first rank may be through with everything before this one looks."""
+        """Until the others are as far; the first rank may have finished everything before this one looks."""
         await_others(self.work, lambda: ready() or self.ended(), what, self.patience)
 
     def all_stages(self, workers: int | None) -> None:
@@ -124,7 +120,7 @@ class _Run:
         found = scan.load(self.work)
         if self.work.rank == 0 and resumed:
             self.display.say(notes.change(self.preparation.corpus, found.listing, self.work.shards))
-        self.check_space(found)  # every rank: the others must not fill the disk that the first has refused
+        self.check_space(found)  # on every rank: the others must not go on where the first has refused
         return found
 
     def fit(self, found: scan.Scan, device: str) -> None:

@@ -27,7 +27,7 @@ def await_others(work: Work, ready: Callable[[], bool], what: str, patience: flo
 
 
 class Display:
-    """Progress on standard error: a line that changes on a terminal, else a line every tenth."""
+    """Progress on standard error: on a terminal a line that changes, elsewhere a new line for every tenth."""
 
     def __init__(self, enabled: bool):
         self.enabled, self.terminal = enabled, sys.stderr.isatty()
@@ -70,7 +70,7 @@ def _clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def beating(work: Work, every: float = 10.0) -> Iterator[None]:
-    """Keep the other ranks waiting while something runs that cannot say how it gets on: a download, a slow listing."""
+    """Give the waiting ranks signs of life while something reports no progress: a download, a slow listing."""
     ended = threading.Event()
 
     def beat() -> None:

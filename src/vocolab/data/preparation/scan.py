@@ -19,7 +19,9 @@ from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
 
-UNIT_SECONDS = 240.0  # at most, unless a single utterance is longer: what a killed run loses, a worker
+UNIT_SECONDS = (
+    240.0  # of speech in a unit at most, unless one utterance is longer; a worker that is killed loses a unit
+)
 MIN_SECONDS = 400 / 16000  # the receptive field of WavLM's first frame
 
 
@@ -82,8 +84,9 @@ def scan(preparation: Preparation) -> dict[str, Any]:
 
 
 def nothing_left(files: int, lost: Sequence[str], skipped: Sequence[dict[str, str]]) -> VocolabError:
-    """What to raise where a split has `lost` all its files, or, with none named, the corpus all of its `files`: shards
-    without a split would look finished.
+    """The error where no file of a split is of use, since shards that lack a split would look finished.
+
+    lost: the name of the split, once for each of its files; empty where all `files` of the corpus are of no use.
     """
     which = f"{len(lost)} files of split {lost[0]!r}" if lost else f"{files} files"
     first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
@@ -103,7 +106,7 @@ def load(work: Work) -> Scan:
 
 
 def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
-    """Duration, or the reason why the file is of no use; `spoken`: without its text it is of none."""
+    """Duration, or the reason why the file is of no use. `spoken`: a file without a text is of no use either."""
     if spoken and not (found[1].text or "").strip():
         return "no text"
     try:

@@ -42,7 +42,7 @@ class Prematch:
 
 @dataclass
 class Preparation:
-    """The whole of what decides the shards' bytes, and `device`, which decides no more than rounding."""
+    """All that decides the shards' bytes. `device` changes no more than rounding."""
 
     corpus: Corpus
     encoder: Encoder | None = None  # None: the shards hold audio alone

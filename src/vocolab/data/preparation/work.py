@@ -88,12 +88,12 @@ class Work:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # who waits for it finds the manifest
+            with contextlib.suppress(OSError):  # a preparation that waits for the lock finds the manifest
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
     def clean(self, world: int) -> None:
-        """Remove what a killed run of this rank left unfinished; rank 0 also what ranks left that are no more."""
+        """Remove what a killed run of this rank left unfinished; rank 0 also what ranks beyond `world` left."""
         folder = self.root / "tmp"
         gone = [f for f in folder.glob("rank*") if int(f.name[4:]) >= world] if self.rank == 0 else []
         for stale in [folder / f"rank{self.rank}", *gone]:
@@ -104,7 +104,7 @@ class Work:
                     file.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The end of the preparation. Renamed first, so that no half of it is ever taken for work to go on with."""
+        """Remove the folder. It is renamed first: half of it must never look like work to go on with."""
         gone = self.shards / ".work-done"
         shutil.rmtree(gone, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -112,8 +112,8 @@ class Work:
         shutil.rmtree(gone, ignore_errors=True)
 
     def beat(self) -> None:
-        """Tell waiting ranks that this one gets on."""
-        with contextlib.suppress(OSError):  # a full disk is reported by who needs it
+        """Leave a sign of life for the ranks that wait."""
+        with contextlib.suppress(OSError):  # a full disk is reported where work is saved
             beats = self.root / "beats"
             beats.mkdir(parents=True, exist_ok=True)
             (beats / str(self.rank)).write_text(str(time.time_ns()))

@@ -103,7 +103,7 @@ class ShardReader:
 
     def _check_codes(self, codes: np.ndarray, row: np.void) -> None:
         size = self.index.size
-        if size and codes.view(np.uint16).max(initial=0) >= size:  # seen so, negative ones are large
+        if size and codes.view(np.uint16).max(initial=0) >= size:  # as unsigned numbers, negative codes are large too
             wrong = codes[(codes < 0) | (codes >= size)]
             what = f"code {wrong[0]} of {self._key(row)!r}, and the codec has 0 to {size - 1}"
             raise VocolabError(what, self.root / self.index.shards[row["shard"]], REMEDY)
@@ -151,10 +151,10 @@ class ShardReader:
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_RANDOM)  # or every page touched would bring its neighbours along
+            mapped.madvise(mmap.MADV_RANDOM)  # else the system reads many pages around each that is touched
         self._maps[shard] = mapped
         if len(self._maps) > self.open_shards:
-            self._maps.popitem(last=False)  # unmapped when its last reader lets go
+            self._maps.popitem(last=False)  # unmapped when no array of a batch lies in it any more
         return mapped
 
     def _check(self, shard: int, expected: int) -> Path:
