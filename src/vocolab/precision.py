@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ def _set_all() -> Callable[[], None]:
     (`allow_tf32` and `set_float32_matmul_precision`; `fp32_precision`, each level of which stands for those below that
     are "none"). So both are set, and the old one is read while the new one agrees with it.
     """
-    backends = torch.backends
+    backends: Any = torch.backends  # whose modules replace themselves by objects, which type checkers do not see
     # From the top, so that each is read without those above it. (torch 2.13 writes `backends.mkldnn.fp32_precision` to
     # the top level by mistake, so it is left out.)
     levels = (backends, backends.cudnn)
@@ -70,7 +71,7 @@ def _set_all() -> Callable[[], None]:
         *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),
         *(backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
     )
-    saved = []
+    saved: list[tuple[Any, str]] = []
     for switch in levels:
         saved.append((switch, switch.fp32_precision))
         switch.fp32_precision = "none"

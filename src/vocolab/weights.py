@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from vocolab.errors import VocolabError
 from vocolab.extras import required
 from vocolab.torchfile import read_torch
+
+Network = TypeVar("Network", bound=nn.Module)
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder, the first found
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -89,7 +91,7 @@ def select(tensors: dict[str, Any], rename: Callable[[str], str | None]) -> dict
     return {name: value for name, value in renamed if name is not None}
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], where: object) -> nn.Module:
+def fill(module: Network, tensors: dict[str, Tensor], where: object) -> Network:
     """Give `module`, built on the meta device, exactly `tensors` as frozen float32 parameters. Raises `VocolabError`
     where they do not fit.
     """

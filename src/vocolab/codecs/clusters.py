@@ -11,7 +11,7 @@ ROWS = 8192  # compared with all centres at once
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
     """Index (N,) of the nearest of centres (V, D) to each of points (N, D)."""
     squares = centres.square().sum(dim=1)
-    # |p - c|² without |p|², the same for all centres.
+    # |p - c|² without |p|², which is the same for all centres.
     parts = [torch.addmm(squares, rows, centres.T, alpha=-2).argmin(dim=1) for rows in points.split(ROWS)]
     return torch.cat(parts) if parts else points.new_zeros(0, dtype=torch.long)
 
@@ -37,7 +37,7 @@ def kmeans(points: Tensor, count: int, seed: int = 0, iterations: int = 25) -> T
     """
     generator = torch.Generator().manual_seed(seed)
     centres = points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
-    members = None
+    members: Tensor | None = None
     for _ in range(iterations):
         previous, members = members, nearest(points, centres)
         if previous is not None and torch.equal(previous, members):

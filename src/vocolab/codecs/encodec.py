@@ -9,17 +9,21 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from vocolab import _compat, weights
-from vocolab.codecs.base import Codec, batch_lengths, check_codes
-from vocolab.codecs.vocos import load_vocos
+from vocolab.checks import check_codes, check_waveforms
+from vocolab.codecs.base import Codec
+from vocolab.codecs.vocos import VocosDecoder, load_vocos
 from vocolab.errors import UsageError, VocolabError
 from vocolab.extras import required
+
+if TYPE_CHECKING:
+    from transformers import EncodecModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class EnCodecShape:
     dim: int = 128
     ratios: tuple[int, ...] = (8, 5, 4, 2)
     size: int = 1024
-    levels: int = 32  # that there are weights for
+    levels: int = 32  # codebooks in the weights
 
     @property
     def hop(self) -> int:
@@ -54,7 +58,15 @@ _NAMES = [
     (r"\.weight_g$", r".parametrizations.weight.original0"),
     (r"\.weight_v$", r".parametrizations.weight.original1"),
 ]
-_SHORT = 7  # frames: the mirror at the start of a shorter row reaches past its end
+_SHORT = 7  # frames; of a shorter row, the mirrored start reaches past the end
+
+
+@dataclass
+class _Networks:
+    """What `load` reads."""
+
+    encodec: EncodecModel
+    vocos: VocosDecoder | None  # decodes instead of EnCodec's own decoder
 
 
 class EnCodec(Codec):
@@ -68,6 +80,7 @@ class EnCodec(Codec):
     """
 
     licence = "CC-BY-NC-4.0"
+    placement: Tensor  # empty; it moves with the codec
 
     def __init__(
         self,
@@ -79,12 +92,14 @@ class EnCodec(Codec):
         self.checkpoint, self.bandwidth, self.decoder = checkpoint, bandwidth, decoder
         # Weights come late: they go where the codec was sent before.
         self.register_buffer("placement", torch.empty(0), persistent=False)
-        self._networks: dict[str, nn.Module] = {}  # not submodules: see `_apply`
+        self._networks: _Networks | None = None  # not submodules: see `_apply`
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> EnCodec:
+    def _apply(self, fn: Callable, recurse: bool = True) -> Self:
         """Move the networks along, though they are not submodules: their weights are neither trained nor saved here."""
-        for network in self._networks.values():
-            network._apply(fn)
+        if self._networks is not None:
+            self._networks.encodec._apply(fn)
+            if self._networks.vocos is not None:
+                self._networks.vocos._apply(fn)
         return super()._apply(fn, recurse)
 
     @functools.cached_property
@@ -97,7 +112,7 @@ class EnCodec(Codec):
         return shape_of_config(weights.read_json(path), path)
 
     @property
-    def levels(self) -> int:
+    def levels(self) -> int:  # type: ignore[override] # read-only: it follows from the bandwidth
         levels = self.bandwidth / self.shape.level_kbps
         if not 1 <= round(levels) <= self.shape.levels or abs(levels - round(levels)) > 1e-6:
             some = ", ".join(f"{self.shape.level_kbps * k:g}" for k in (2, 4, 8, 16) if k <= self.shape.levels)
@@ -106,15 +121,15 @@ class EnCodec(Codec):
         return round(levels)
 
     @property
-    def size(self) -> int:
+    def size(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.size
 
     @property
-    def sample_rate(self) -> int:
+    def sample_rate(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.sample_rate
 
     @property
-    def hop(self) -> int:
+    def hop(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.hop
 
     @functools.cached_property
@@ -126,50 +141,50 @@ class EnCodec(Codec):
             raise VocolabError("no such checkpoint", path, "check the path, or name a hub model as OWNER/NAME")
         return path
 
-    def load(self) -> EnCodec:
-        if "encodec" not in self._networks:
+    def load(self) -> Self:
+        self._loaded()
+        return self
+
+    def _loaded(self) -> _Networks:
+        """The networks, read when first asked for."""
+        if self._networks is None:
             network = build_network(self.shape)
             fill(network, weights.read_tensors(self.weights_file, rename), self.weights_file)
-            self._networks["encodec"] = network.to(self.placement)
-        if self.decoder is not None and "vocos" not in self._networks:
-            vocos = load_vocos(self.decoder, self.size, self.hop)
-            if vocos.levels < self.levels:
-                what = f"a Vocos of {vocos.levels} levels for a codec of {self.levels}"
-                raise VocolabError(what, self.decoder, "lower the bandwidth, or leave out the decoder")
-            self._networks["vocos"] = vocos.to(self.placement)
-        return self
+            vocos = None if self.decoder is None else self._load_vocos(self.decoder).to(self.placement)
+            self._networks = _Networks(nn.Module.to(network, self.placement), vocos)
+        return self._networks
+
+    def _load_vocos(self, decoder: str | Path) -> VocosDecoder:
+        vocos = load_vocos(decoder, self.size, self.hop)
+        if vocos.levels < self.levels:
+            what = f"a Vocos of {vocos.levels} levels for a codec of {self.levels}"
+            raise VocolabError(what, decoder, "lower the bandwidth, or leave out the decoder")
+        return vocos
 
     def frames(self, samples: int) -> int:
         return samples // self.hop
 
     @torch.no_grad()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        network = self.load()._networks["encodec"]
-        lengths = batch_lengths(wav, lengths) // self.hop  # frames
-        shortest = int(lengths.min()) if len(lengths) else 1
-        if wav.ndim != 2 or shortest < 1:
-            remedy = f"give (B, T) with at least {self.hop} samples ({self.hop / self.sample_rate:g} s) a row"
-            raise VocolabError(f"waveform of shape {tuple(wav.shape)}, {shortest} frames", "EnCodec", remedy)
-        total = int(lengths.max()) if len(lengths) else 0
-        codes = wav.new_zeros(len(wav), self.levels, total, dtype=torch.long)
-        for rows, frames in _together(lengths.tolist()):
+        counts = (check_waveforms(wav, lengths, self.hop, self.sample_rate, "EnCodec") // self.hop).tolist()
+        network = self._loaded().encodec
+        quantizers: Any = network.quantizer.layers[: self.levels]
+        codes = wav.new_zeros(len(wav), self.levels, max(counts, default=0), dtype=torch.long)
+        for rows, frames in _together(counts):
             hidden = network.encoder(wav[rows, None, : frames * self.hop].to(self.placement.dtype))  # (b, dim, frames)
-            for level, quantizer in enumerate(network.quantizer.layers[: self.levels]):
+            for level, quantizer in enumerate(quantizers):
                 codes[rows, level, :frames] = quantizer.encode(hidden)  # (b, frames)
                 hidden = hidden - quantizer.decode(codes[rows, level, :frames])
         return codes
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        network = self.load()._networks["encodec"]
-        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.levels:
-            remedy = f"give (B, k, L) with 1 to {self.levels} levels"
-            raise VocolabError(f"codes of shape {tuple(codes.shape)}", "EnCodec", remedy)
-        check_codes(codes, self.size)
-        if "vocos" in self._networks:
-            return self._networks["vocos"](codes).clamp(-1, 1)
-        hidden = network.quantizer.decode(codes.transpose(0, 1))  # (B, dim, L)
-        return network.decoder(hidden)[:, 0].float().clamp(-1, 1)
+        check_codes(codes, self.levels, self.size, "EnCodec")
+        networks = self._loaded()
+        if networks.vocos is not None:
+            return networks.vocos(codes).clamp(-1, 1)
+        hidden = networks.encodec.quantizer.decode(codes.transpose(0, 1))  # (B, dim, L)
+        return networks.encodec.decoder(hidden)[:, 0].float().clamp(-1, 1)
 
     def fingerprint(self) -> dict[str, Any]:
         """The digest of the weights, the same for the same weights in either layout."""
@@ -178,14 +193,14 @@ class EnCodec(Codec):
     @functools.cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        # Without what only training needs of the codebooks.
+        # Of the codebooks `embed` alone: their other tensors serve training.
         parts = re.compile(r"(?:encoder|decoder)\..*|quantizer\..*\.embed")
         tensors = weights.read_tensors(
             self.weights_file, lambda name: new if parts.fullmatch(new := rename(name)) else None
         )
         for name in sorted(tensors):
             digest.update(name.encode())
-            digest.update(tensors[name].float().contiguous().numpy())
+            digest.update(tensors[name].float().contiguous().numpy().data)
         return digest.hexdigest()
 
     @property
@@ -235,7 +250,7 @@ def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecSha
     return EnCodecShape(24000, filters, dim, ratios, size, levels)
 
 
-def build_network(shape: EnCodecShape) -> nn.Module:
+def build_network(shape: EnCodecShape) -> EncodecModel:
     """transformers' EnCodec of these sizes, with random weights."""
     _compat.torchaudio()
     with required("transformers", "EnCodec"):
@@ -264,8 +279,9 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], where: object) -> None:
 
 
 def _together(frames: list[int]) -> Iterator[tuple[list[int], int]]:
-    """(rows, frames) to encode at once. The network is causal: what follows a row does not reach into it, unless the
-    row is so short that the mirrored start wants more than there is.
+    """(rows, frames) to encode at once, of rows with these numbers of frames. The network is causal, so the padding
+    after a row does not change its codes; but it mirrors the start, and the mirror image of a short row's start would
+    reach into the padding, so such a row is encoded alone.
     """
     short = [row for row, count in enumerate(frames) if count < _SHORT]
     rest = [row for row, count in enumerate(frames) if count >= _SHORT]

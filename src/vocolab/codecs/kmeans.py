@@ -5,18 +5,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab.audio import LogMel
-from vocolab.codecs.base import Codec, batch_lengths, check_codes, keeping_precision
+from vocolab.checks import check_codes, check_waveforms
+from vocolab.codecs.base import Codec, keeping_precision
 from vocolab.codecs.clusters import kmeans, means, nearest
 from vocolab.errors import UsageError, VocolabError
 
 FIT_SECONDS = 32.0  # of speech that the encoder sees at once while fitting
+
+
+class FrameEncoder(Protocol):
+    """What the codec asks of its encoder: a part of `vocolab.encoders.Encoder`."""
+
+    sample_rate: int
+    hop: int
+    dim: int
+    min_samples: int
+    chunk_seconds: float
+
+    def __call__(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor: ...
+
+    def load(self) -> Any: ...
+
+    def encode_long(self, wav: Tensor) -> list[Tensor]: ...
+
+    def alignment_padding(self, samples: int) -> int: ...
+
+    def fingerprint(self) -> dict[str, Any]: ...
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Any: ...
 
 
 class KMeansCodec(Codec):
@@ -33,6 +56,11 @@ class KMeansCodec(Codec):
     can read it and gives the module to `receive`; its weights are in the state dict under `vocoder.`.
     `fit` and a state dict give the codebooks; until then `fitted` is False.
     """
+
+    encoder: FrameEncoder
+    centres: Tensor  # (size, hops·dim), of the features
+    codewords: Tensor  # (levels, size, hops·n_mels), log-mel
+    vocoder: nn.Module | str | Path | None
 
     def __init__(
         self,
@@ -65,19 +93,19 @@ class KMeansCodec(Codec):
         self.n_mels, self.n_fft, self.fmin, self.fmax = n_mels, n_fft, fmin, fmax
         self.seed, self.iterations, self.max_frames = seed, iterations, max_frames
         self.residual_size = residual_size
-        self.sample_rate, self.hop = encoder.sample_rate, encoder.hop * hops
-        self.log_mel = LogMel(self.sample_rate, n_fft, encoder.hop, n_mels, fmin, fmax)
-        self.min_samples = max(self.hop, encoder.min_samples, max(self.log_mel.padding) + 1)
-        # NaN until fitted: codes of no codebook must not look like codes.
-        self.register_buffer("centres", torch.full((size, hops * encoder.dim), torch.nan))  # of the features
-        self.register_buffer("codewords", torch.full((levels, size, hops * n_mels), torch.nan))  # log-mel
+        self.sample_rate, self.hop = self.encoder.sample_rate, self.encoder.hop * hops
+        self.log_mel = LogMel(self.sample_rate, n_fft, self.encoder.hop, n_mels, fmin, fmax)
+        self.min_samples = max(self.hop, self.encoder.min_samples, max(self.log_mel.padding) + 1)
+        # NaN until fitted, so that nobody takes what is in them for codebooks.
+        self.register_buffer("centres", torch.full((size, hops * self.encoder.dim), torch.nan))
+        self.register_buffer("codewords", torch.full((levels, size, hops * n_mels), torch.nan))
         self.vocoder = None
         if isinstance(vocoder, nn.Module):
             self.receive(vocoder)
         else:
             self.vocoder = vocoder
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> KMeansCodec:
+    def _apply(self, fn: Callable, recurse: bool = True) -> Self:
         """Move the encoder along, though it is not a submodule: its parameters are neither trained nor saved here."""
         self.encoder._apply(keeping_precision(fn))
         return super()._apply(fn, recurse)
@@ -86,7 +114,7 @@ class KMeansCodec(Codec):
     def fitted(self) -> bool:
         return not bool(self.codewords[0, 0, 0].isnan())
 
-    def receive(self, vocoder: nn.Module) -> KMeansCodec:
+    def receive(self, vocoder: nn.Module) -> Self:
         """Take `vocoder` (log-mel -> waveform) for `decode`, frozen; return self. Raises `VocolabError` where it wants
         other frames.
         """
@@ -98,7 +126,7 @@ class KMeansCodec(Codec):
         self.vocoder = vocoder.requires_grad_(False).eval()
         return self
 
-    def load(self) -> KMeansCodec:
+    def load(self) -> Self:
         self.encoder.load()
         return self
 
@@ -108,7 +136,7 @@ class KMeansCodec(Codec):
     @torch.no_grad()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         self._check_fitted()
-        feats, mels = self._frames(wav, batch_lengths(wav, lengths))  # (B, L, hops·dim), (B, L, hops·n_mels)
+        feats, mels = self._frames(wav, lengths)  # (B, L, hops·dim), (B, L, hops·n_mels)
         codes = nearest(feats.flatten(0, 1), self.centres)
         levels, rest = [codes], mels.flatten(0, 1)
         for level in range(1, self.levels):
@@ -119,11 +147,10 @@ class KMeansCodec(Codec):
     def mel(self, codes: Tensor) -> Tensor:
         """Log-mel (B, L·hops, n_mels) of codes (B, k, L), k <= levels."""
         self._check_fitted()
-        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.levels:
-            what = f"codes of shape {tuple(codes.shape)}"
-            raise VocolabError(what, "KMeansCodec", f"give (B, k, L) with 1 to {self.levels} levels")
-        check_codes(codes, self.size)
-        frames = sum(self.codewords[level][codes[:, level]] for level in range(codes.shape[1]))  # (B, L, hops·n_mels)
+        check_codes(codes, self.levels, self.size, "KMeansCodec")
+        frames = self.codewords[0][codes[:, 0]]  # (B, L, hops·n_mels)
+        for level in range(1, codes.shape[1]):
+            frames = frames + self.codewords[level][codes[:, level]]
         return frames.unflatten(2, (self.hops, self.n_mels)).flatten(1, 2)
 
     def check_can_decode(self) -> None:
@@ -134,8 +161,10 @@ class KMeansCodec(Codec):
             )
             raise VocolabError("the codec has no vocoder", "KMeansCodec", remedy)
 
+    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         self.check_can_decode()
+        assert isinstance(self.vocoder, nn.Module)
         return self.vocoder(self.mel(codes))
 
     def fingerprint(self) -> dict[str, Any]:
@@ -213,12 +242,9 @@ class KMeansCodec(Codec):
         wav = nn.utils.rnn.pad_sequence(batch, batch_first=True).to(device)
         return wav, torch.tensor([len(row) for row in batch], device=device)
 
-    def _frames(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, L, hops·dim) and log-mels (B, L, hops·n_mels) of wav (B, T), side by side."""
-        shortest = int(lengths.min()) if len(lengths) else self.min_samples
-        if wav.ndim != 2 or shortest < self.min_samples:
-            remedy = f"give (B, T) with at least {self.min_samples} samples ({self.min_samples / self.sample_rate:g} s)"
-            raise VocolabError(f"{shortest} samples of {tuple(wav.shape)} to encode", "KMeansCodec", remedy)
+    def _frames(self, wav: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features (B, L, hops·dim) and log-mels (B, L, hops·n_mels) of the frames of wav (B, T)."""
+        lengths = check_waveforms(wav, lengths, self.min_samples, self.sample_rate, "KMeansCodec")
         total = int(lengths.max()) // self.hop
         mels = self.log_mel(wav, lengths).transpose(1, 2)  # (B, L·hops or more, n_mels)
         return self._stacked(self._features(wav, lengths), total), self._stacked(mels, total)

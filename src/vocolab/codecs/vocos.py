@@ -15,19 +15,19 @@ from vocolab.audio.stft import inverse_stft
 from vocolab.errors import VocolabError
 
 FILE = "pytorch_model.bin"
-BANDWIDTH_LEVELS = (2, 4, 8, 16)  # of the bandwidths it is told, 1.5 to 12 kbps
+BANDWIDTH_LEVELS = (2, 4, 8, 16)  # codebooks of each bandwidth that it knows: 1.5, 3, 6 and 12 kbps
 _CODEBOOKS = "feature_extractor.codebook_weights"
 
 
 class BandwidthNorm(nn.Module):
-    """Layer norm whose scale and shift are of the bandwidth."""
+    """Layer norm with a scale and a shift for each bandwidth."""
 
     def __init__(self, bandwidths: int, dim: int):
         super().__init__()
         self.scale, self.shift = nn.Embedding(bandwidths, dim), nn.Embedding(bandwidths, dim)
 
     def forward(self, x: Tensor, bandwidth: Tensor) -> Tensor:
-        """x (B, L, D); bandwidth () its number."""
+        """x (B, L, D); bandwidth (): a number in `BANDWIDTH_LEVELS`."""
         return F.layer_norm(x, x.shape[-1:], eps=1e-6) * self.scale(bandwidth) + self.shift(bandwidth)
 
 
@@ -66,7 +66,7 @@ class VocosDecoder(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         count = codes.shape[1]
-        # Fewer levels than a bandwidth has are spoken as that bandwidth.
+        # The smallest bandwidth with at least that many levels.
         number = next(i for i, levels in enumerate(BANDWIDTH_LEVELS) if count <= levels)
         bandwidth = torch.tensor(number, device=codes.device)
         offsets = self.size * torch.arange(count, device=codes.device)[:, None]
@@ -90,10 +90,10 @@ def load_vocos(checkpoint: str | Path, size: int, hop: int) -> VocosDecoder:
     if "codebooks" not in tensors or "norm.scale.weight" not in tensors:
         what = "not a Vocos of EnCodec's codes"
         raise VocolabError(what, file, "give charactr/vocos-encodec-24khz or one of its kind")
-    codebooks, embed, head = (tensors.get(name) for name in ("codebooks", "embed.weight", "head.weight"))
-    hidden = tensors.get("convnext.0.pwconv1.weight")
-    if embed is None or head is None or hidden is None:
+    names = ("codebooks", "embed.weight", "head.weight", "convnext.0.pwconv1.weight")
+    if any(name not in tensors for name in names):
         raise VocolabError("checkpoint lacks tensors of a Vocos", file, "copy or download it again")
+    codebooks, embed, head, hidden = (tensors[name] for name in names)
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("convnext.")})
     n_fft = len(head) - 2
     if len(codebooks) % size or n_fft % hop:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from vocolab.checks import check_waveforms
 from vocolab.errors import VocolabError
 
 
@@ -27,6 +28,7 @@ class Encoder(nn.Module, ABC):
     min_samples: int = 400  # shorter input has no frame
     chunk_seconds: float = 60.0  # `encode_long` cuts what is longer
     context_seconds: float = 2.0  # and gives each piece this much more on both sides
+    placement: Tensor  # empty; it moves with the encoder
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +36,7 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("placement", torch.empty(0), persistent=False)
 
     @abstractmethod
-    def load(self, layers: Sequence[int] | None = None) -> Encoder:
+    def load(self, layers: Sequence[int] | None = None) -> Self:
         """Read the weights up to the deepest of `layers` (default: `self.layer`) and return self. Does nothing the
         second time.
         """
@@ -102,26 +104,16 @@ class Encoder(nn.Module, ABC):
             yield max(0, first - context), first, last, min(frames, last + context)
 
     def _check(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
-        """Lengths (B,) on wav's device. Raises `VocolabError` where wav is not (B, T) or a row is too short for a
-        frame.
+        """Lengths (B,) on wav's device. Raises `VocolabError` where wav is not (B, T) of finite samples or a row is too
+        short for a frame.
         """
-        if wav.ndim != 2:
-            raise VocolabError(
-                f"waveform of shape {tuple(wav.shape)}", type(self).__name__, "give (B, T): a batch of mono rows"
-            )
-        if lengths is None:
-            lengths = torch.full((wav.shape[0],), wav.shape[1])
-        lengths = torch.as_tensor(lengths)
-        shortest = int(lengths.min()) if len(lengths) else self.min_samples
-        if shortest < self.min_samples:
-            remedy = f"give at least {self.min_samples} samples ({self.min_samples / self.sample_rate:g} s)"
-            raise VocolabError(f"{shortest} samples are too short to encode", type(self).__name__, remedy)
-        return lengths.to(wav.device)
+        return check_waveforms(wav, lengths, self.min_samples, self.sample_rate, type(self).__name__)
 
     def _layers_or_default(self, layers: Sequence[int] | None, depth: int) -> list[int]:
         """The layers asked for. Raises `VocolabError` where one is deeper than the model."""
-        layers = [self.layer] if layers is None else list(layers)
-        for layer in layers:
+        wanted = []
+        for layer in [self.layer] if layers is None else layers:
             if not isinstance(layer, int) or not 0 <= layer <= depth:
                 raise VocolabError(f"layer {layer}", type(self).__name__, f"the checkpoint has layers 0 to {depth}")
-        return layers
+            wanted.append(layer)
+        return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class Mel(Encoder):
         self.min_samples = max(hop, max(self.log_mel.padding) + 1)  # the mirror needs that much
         self.context_seconds = 2 * n_fft / sample_rate  # so `encode_long` is exact
 
-    def load(self, layers: Sequence[int] | None = None) -> Mel:
+    def load(self, layers: Sequence[int] | None = None) -> Self:
         return self
 
     def layers(

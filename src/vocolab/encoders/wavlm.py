@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from vocolab import weights
 from vocolab.encoders.base import Encoder
 from vocolab.encoders.wavlm_blocks import PositionalConvolution, WavLMNetwork, WavLMShape
 from vocolab.errors import VocolabError
+from vocolab.torchfile import read_torch
 
 # Sizes that need no file, so that the feature width of a recipe is known without network.
 PUBLISHED = {
@@ -88,19 +89,24 @@ class WavLM(Encoder):
         )
 
     @property
-    def dim(self) -> int:
+    def dim(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.dim
 
     @property
-    def hop(self) -> int:
+    def hop(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.hop
 
     @property
-    def min_samples(self) -> int:
+    def min_samples(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.receptive_field
 
-    def load(self, layers: Sequence[int] | None = None) -> WavLM:
-        depth = max(self._layers_or_default(layers, self.shape.depth), default=0)
+    def load(self, layers: Sequence[int] | None = None) -> Self:
+        self._loaded(self._layers_or_default(layers, self.shape.depth))
+        return self
+
+    def _loaded(self, layers: list[int]) -> WavLMNetwork:
+        """The network, at least up to the deepest of `layers`."""
+        depth = max(layers, default=0)
         if self.network is None or len(self.network.blocks) < depth:
             with torch.device("meta"):
                 network = WavLMNetwork(self.shape, depth)
@@ -110,17 +116,17 @@ class WavLM(Encoder):
             else:
                 tensors = weights.read_tensors(self.weights_file, rename)
             self.network = weights.fill(network, _fold(tensors, self.shape), self.weights_file).to(self.placement)
-        return self
+        return self.network
 
     def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None) -> list[Tensor]:
         lengths = self._check(wav, lengths)
         wanted = self._layers_or_default(layers, self.shape.depth)
-        self.load(wanted)
+        network = self._loaded(wanted)
         wav, total = wav.to(self.placement.dtype), self.frames(wav.shape[1])
         parts = []
         for rows in self._groups(lengths.tolist(), wav.device):
             longest = int(lengths[rows].max())
-            feats = self.network(wav[rows, :longest], lengths[rows], wanted)
+            feats = network(wav[rows, :longest], lengths[rows], wanted)
             parts.append([F.pad(f, (0, 0, 0, total - f.shape[1])) for f in feats])
         return [torch.cat(feats) if len(feats) > 1 else feats[0] for feats in zip(*parts, strict=True)]
 
@@ -155,7 +161,7 @@ class WavLM(Encoder):
         return path.is_file() or path.suffix in (".pt", ".pth")
 
     def _read_official(self) -> dict[str, Any]:
-        content = weights.read_torch(Path(self.checkpoint).expanduser())
+        content = read_torch(Path(self.checkpoint).expanduser())
         if not isinstance(content.get("cfg"), dict) or not isinstance(content.get("model"), dict):
             keys = ", ".join(map(str, list(content)[:4]))
             raise VocolabError(
@@ -198,7 +204,7 @@ def shape_of_official(cfg: dict[str, Any], where: object) -> WavLMShape:
         for triple, times in re.findall(r"\[\(([\d, ]+)\)\](?: *\* *(\d+))?", cfg["conv_feature_layers"]):
             convolutions += [tuple(triple.split(","))] * int(times or 1)
         conv_dim, conv_kernel, conv_stride = (tuple(map(int, column)) for column in zip(*convolutions, strict=True))
-        given = {
+        given: dict[str, Any] = {
             "dim": cfg["encoder_embed_dim"],
             "depth": cfg["encoder_layers"],
             "heads": cfg["encoder_attention_heads"],
@@ -220,7 +226,8 @@ def shape_of_official(cfg: dict[str, Any], where: object) -> WavLMShape:
 
 def _checked(given: dict[str, Any], where: object) -> WavLMShape:
     try:
-        shape = WavLMShape(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+        sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        shape = WavLMShape(**sizes)
         sound = shape.dim % shape.heads == 0 == shape.dim % shape.pos_groups
         sound = sound and len(shape.conv_dim) == len(shape.conv_kernel) == len(shape.conv_stride) > 0
     except (TypeError, ZeroDivisionError) as error:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab.attention import scaled_dot_product_attention
+
+Samples = TypeVar("Samples", int, Tensor)
 
 SEGMENT = 200  # frames convolved at once: their first map, 26 MB, is memory the allocator reuses
 BIAS_ELEMENTS = 2**23  # of the gated bias made at once: 32 MB whatever the length
@@ -50,7 +53,7 @@ class WavLMShape:
             field = (field - 1) * stride + kernel
         return field
 
-    def frames(self, samples: int | Tensor, convolutions: int | None = None) -> int | Tensor:
+    def frames(self, samples: Samples, convolutions: int | None = None) -> Samples:
         """Length after the first `convolutions` (default: all), none of which pads."""
         for kernel, stride in list(zip(self.conv_kernel, self.conv_stride, strict=True))[:convolutions]:
             samples = (samples - kernel) // stride + 1
@@ -235,6 +238,7 @@ class WavLMNetwork(nn.Module):
 
     def _convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
         for i, convolution in enumerate(self.convolutions):
+            assert isinstance(convolution, Convolution)
             x = convolution(x)
             if convolution.norm is not None:
                 x = convolution.norm(x)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -128,17 +128,22 @@ class Whisper(Encoder):
         return weights.find_file(self.checkpoint, weights.FILES)
 
     @property
-    def dim(self) -> int:
+    def dim(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.dim
 
-    def load(self, layers: Sequence[int] | None = None) -> Whisper:
-        depth = max(self._layers_or_default(layers, self.shape.depth), default=0)
+    def load(self, layers: Sequence[int] | None = None) -> Self:
+        self._loaded(self._layers_or_default(layers, self.shape.depth))
+        return self
+
+    def _loaded(self, layers: list[int]) -> WhisperBlocks:
+        """The blocks, at least up to the deepest of `layers`."""
+        depth = max(layers, default=0)
         if self.blocks is None or len(self.blocks.layers) < depth:
             with torch.device("meta"):
                 blocks = WhisperBlocks(self.shape, depth)
             tensors = weights.read_tensors(self.weights_file, functools.partial(_rename, depth=depth))
             self.blocks = weights.fill(blocks, tensors, self.weights_file).to(self.placement)
-        return self
+        return self.blocks
 
     def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None) -> list[Tensor]:
         lengths = self._check(wav, lengths)
@@ -171,9 +176,9 @@ class Whisper(Encoder):
         return weights.sha256(self.weights_file)
 
     def _encode(self, mel: Tensor, mel_lengths: Tensor | None, layers: Sequence[int] | None) -> list[Tensor]:
-        self.load(layers)
-        outputs = self.blocks(mel.to(self.placement.dtype), mel_lengths)
-        return [outputs[layer] for layer in self._layers_or_default(layers, self.shape.depth)]
+        wanted = self._layers_or_default(layers, self.shape.depth)
+        outputs = self._loaded(wanted)(mel.to(self.placement.dtype), mel_lengths)
+        return [outputs[layer] for layer in wanted]
 
     def _spectrum(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Whisper's log-mel (B, mels, T // 160), each row with a floor 8 decades under its own maximum."""

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from vocolab.checks import check_features
 from vocolab.errors import VocolabError
 
 
 class Vocoder(nn.Module, ABC):
-    """Features (B, L, in_channels) -> waveform (B, L·hop) in [-1, 1] at `sample_rate` Hz."""
+    """Features (B, L, in_channels) -> waveform (B, L·hop) in [-1, 1] at `sample_rate` Hz.
+
+    What holds for every vocoder:
+    - A sample depends on its own frame and on `context` frames before and after it, on nothing else: not on the other
+      rows of the batch, and not on frames farther away.
+    - It is trained, so `forward` has gradients and all weights are in its state dict. Its constructor builds the whole
+      network with random weights.
+    - `forward` begins with `self.check(feats)`, which refuses what does not fit with a `VocolabError`.
+    """
 
     in_channels: int
     hop: int
     sample_rate: int
-    context: int  # frames on each side that decide a sample: chunks with this much context equal the whole
+    context: int  # frames on each side that a sample depends on: chunks with this much context equal the whole
 
     @abstractmethod
     def forward(self, feats: Tensor) -> Tensor:
         """Vocode features (B, L, C) to waveform (B, L·hop)."""
 
-    def fold(self) -> Vocoder:
-        """Replace what every call computes again (weight norm) by its result; return self. Not to be undone."""
+    def check(self, feats: Tensor) -> None:
+        """Raise `VocolabError` unless feats is a floating-point tensor (B, L, in_channels) of at least one frame."""
+        check_features(feats, self.in_channels, type(self).__name__)
+
+    def fold(self) -> Self:
+        """Compute once what every call would compute again (weight norm); return self. It cannot be undone."""
         return self
 
     def chunked(self, feats: Tensor, frames: int = 1000) -> Tensor:
         """`forward` in chunks of `frames` frames and their context, so that memory does not grow with the length.
 
-        feats (B, L, C) -> (B, L·hop), equal to `self(feats)`. Raises `VocolabError` for `frames` below 1.
+        feats (B, L, C) -> (B, L·hop), equal to `self(feats)`. Raises `VocolabError` for `frames` below 1, and for
+        features that do not fit or are not finite.
         """
+        self.check(feats)
+        if not bool(feats.isfinite().all()):
+            raise VocolabError("features that are not finite", type(self).__name__, "check where they come from")
         if frames < 1:
             raise VocolabError("frames a chunk must be at least 1", frames)
         length = feats.shape[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vocolab.audio.stft import spectrogram
 from vocolab.errors import UsageError
-from vocolab.vocoders.normed import Normed, SNConv1d, WNConv1d, WNConv2d
+from vocolab.vocoders.normed import SNConv1d, WNConv1d, WNConv2d
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -114,7 +114,7 @@ class ScaleNet(nn.Module):
 
     def __init__(
         self,
-        conv: type[Normed],
+        conv: type[SNConv1d] | type[WNConv1d],
         channels: Sequence[int],
         kernels: Sequence[int],
         strides: Sequence[int],
@@ -180,6 +180,8 @@ class SpectrogramConv(WNConv2d):
 
 class ResolutionNet(nn.Module):
     """Judges a magnitude spectrogram of one resolution."""
+
+    window: Tensor
 
     def __init__(self, n_fft: int, hop: int, channels: Sequence[int], strides: Sequence[int], power: float):
         super().__init__()

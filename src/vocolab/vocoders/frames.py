@@ -16,6 +16,8 @@ from vocolab.vocoders.normed import WNConv1d
 class FrameNet(nn.Module):
     """1-D convolutions over the frames of one resolution; the bins are channels."""
 
+    window: Tensor
+
     def __init__(self, n_fft: int, hop: int, channels: Sequence[int], kernel: int, gain: float):
         super().__init__()
         self.hop, self.gain = hop, gain

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +112,7 @@ class HiFiGAN(Vocoder):
         self.context = self._context(max(block.reach(*kind) for kind in kinds))
 
     def forward(self, feats: Tensor) -> Tensor:
+        self.check(feats)
         if self.projection is not None:
             feats = self.lin_pre(feats)
         x = self.conv_pre(feats.transpose(1, 2))  # (B, C, L)
@@ -120,11 +122,11 @@ class HiFiGAN(Vocoder):
             x = sum(block(x) for block in self.resblocks[many * stage : many * (stage + 1)]) / many
         return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE))).squeeze(1)  # (B, L·hop)
 
-    def fold(self) -> HiFiGAN:
+    def fold(self) -> Self:
         fold(self)
         return self
 
-    def remove_weight_norm(self) -> HiFiGAN:
+    def remove_weight_norm(self) -> Self:
         """`fold` under its official name."""
         return self.fold()
 

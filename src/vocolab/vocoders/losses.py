@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -79,18 +80,18 @@ class MultiResolutionSTFTLoss(WaveLoss):
 
 def discriminator_loss(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
     """Σ mean (1 - D(real))² + mean D(fake)² over the networks (least-squares GAN, HiFi-GAN equation 1)."""
-    return sum((1 - r.score).square().mean() + f.score.square().mean() for r, f in zip(real, fake, strict=True))
+    return _sum((1 - r.score).square().mean() + f.score.square().mean() for r, f in zip(real, fake, strict=True))
 
 
 def adversarial_loss(fake: Sequence[Judgement]) -> Tensor:
     """Σ mean (1 - D(fake))² over the networks (HiFi-GAN equation 2)."""
-    return sum((1 - f.score).square().mean() for f in fake)
+    return _sum((1 - f.score).square().mean() for f in fake)
 
 
 def feature_matching_loss(real: Sequence[Judgement], fake: Sequence[Judgement], factor: float = 2.0) -> Tensor:
     """factor · Σ mean |map of real - map of fake| over the layers of all networks (HiFi-GAN equation 4)."""
     pairs = ((r, f) for one, two in zip(real, fake, strict=True) for r, f in zip(one.maps, two.maps, strict=True))
-    return factor * sum(F.l1_loss(f, r.detach()) for r, f in pairs)
+    return factor * _sum(F.l1_loss(f, r.detach()) for r, f in pairs)
 
 
 def generator_losses(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,3 +105,7 @@ def generator_losses(discriminator: Discriminator, real: Tensor, fake: Tensor) -
             target = discriminator(real)
         judged = discriminator(fake)
     return adversarial_loss(judged), feature_matching_loss(target, judged)
+
+
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, losses)

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Normed:
+class Normed(nn.Module):
     """Mixin over a convolution: `kernel()` is the weight the convolution uses."""
 
+    weight: Tensor  # once folded
     _frozen: Tensor | None = None  # the weight while `frozen` holds it
 
     def normalized(self) -> Tensor:
@@ -42,6 +43,9 @@ class Normed:
 
 class WeightNorm(Normed):
     """weight = weight_g · weight_v / ‖weight_v‖, normed over all dimensions but the first (Salimans & Kingma 2016)."""
+
+    weight_g: nn.Parameter
+    weight_v: nn.Parameter
 
     def _install(self) -> None:
         weight = self.weight.data
@@ -88,7 +92,8 @@ class WNConvTranspose1d(WeightNorm, nn.ConvTranspose1d):
         super().__init__(*args, **kwargs)
         self._install()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert output_size is None and not isinstance(self.padding, str)
         return F.conv_transpose1d(
             x, self.kernel(), self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
@@ -97,8 +102,12 @@ class WNConvTranspose1d(WeightNorm, nn.ConvTranspose1d):
 class SNConv1d(Normed, nn.Conv1d):
     """`nn.Conv1d` whose weight is divided by its largest singular value (Miyato et al. 2018).
 
-    One power iteration a forward in training, as the reference does.
+    One power iteration a forward in training, as `torch.nn.utils.spectral_norm` does.
     """
+
+    weight_orig: nn.Parameter
+    weight_u: Tensor  # singular vectors, left and right
+    weight_v: Tensor
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -38,6 +38,8 @@ class Vocos(Vocoder):
     `hop` divides `n_fft`, and n_fft - hop is even. Raises `UsageError` for sizes that do not fit together.
     """
 
+    window: Tensor
+
     def __init__(
         self,
         in_channels: int = 1024,
@@ -72,7 +74,8 @@ class Vocos(Vocoder):
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def spectrum(self, feats: Tensor) -> Tensor:
         """Complex spectrum (B, L, n_fft // 2 + 1) of features (B, L, C)."""
@@ -84,4 +87,5 @@ class Vocos(Vocoder):
         return torch.polar(log_magnitude.clamp(math.log(1e-20), math.log(1e2)).exp(), phase)
 
     def forward(self, feats: Tensor) -> Tensor:
+        self.check(feats)
         return inverse_stft(self.spectrum(feats), self.window, self.hop).clamp(-1.0, 1.0)

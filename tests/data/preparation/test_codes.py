@@ -334,7 +334,7 @@ def test_a_codec_that_breaks_its_word_is_one_line(tmp_path, monkeypatch):
         with pytest.raises(VocolabError, match=r"codes \(3, 20\) of 8000 samples, expected \(3, 22\): Loudness"):
             make(tmp_path / "in", tmp_path / "1")
     monkeypatch.setattr(Loudness, "encode", lambda self, wav, lengths: torch.full((len(wav), 3, 20), 64))
-    with pytest.raises(VocolabError, match="code 64: codes: the codec has codes 0 to 63"):
+    with pytest.raises(VocolabError, match="code 64: Loudness: the codec has codes 0 to 63"):
         make(tmp_path / "in", tmp_path / "2")
 
 

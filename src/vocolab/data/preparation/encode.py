@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab import audio
-from vocolab.codecs.base import Codec, check_codes
+from vocolab.checks import check_code_range
+from vocolab.codecs.base import Codec
 from vocolab.data.preparation import fit
 from vocolab.data.preparation.scan import MIN_SECONDS, Scan, Unit, too_short
 from vocolab.data.preparation.spec import Preparation
@@ -190,7 +191,7 @@ def encode_codes(codec: Codec, batch: list[Speech], device: str) -> None:
         if kept.shape != (codec.levels, speech.frames):
             what = f"codes {tuple(kept.shape)} of {len(speech.wav)} samples, expected {codec.levels, speech.frames}"
             raise VocolabError(what, type(codec).__name__, "correct its frames() or levels")
-        speech.codes = check_codes(kept, codec.size).to(torch.int16).numpy()
+        speech.codes = check_code_range(kept, codec.size, type(codec).__name__).to(torch.int16).numpy()
 
 
 def _save(
