@@ -131,7 +131,7 @@ def test_what_the_task_asks_of_the_data(make: Callable):
     assert module.symbol_map().symbols == ["<unk>", "<s>", "</s>", " ", "a", "b", "c", "d", "e"]
     assert module.symbol_map().languages == ["de", "en"]
     longest = module.longest_batch()
-    assert longest.codes.dtype == torch.int64 and longest.keys and longest.audio is None
+    assert longest.codes.dtype == torch.int16 and longest.keys and longest.audio is None
     total = longest.text_lengths + longest.lengths + longest.prompt_lengths + 5
     assert len(longest.keys) == 3 and int(total.max()) == 128  # two batches an epoch, of three each
 

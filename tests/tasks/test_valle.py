@@ -387,12 +387,12 @@ def test_other_words_for_the_same_model(tmp_path):
     data.trainer = None
     batch = data.batch(0)
     shown, heard = batch.text[0].tolist(), task.condition(batch).text[0].tolist()
-    assert [data.symbols[i] for i in shown] == [task.words.map.symbols[i] for i in heard] and shown != heard
+    assert [data.symbols[i] for i in shown] == [task.translation.map.symbols[i] for i in heard] and shown != heard
     # A resume keeps them too.
     last = tmp_path / "b" / "checkpoints" / "last.ckpt"
     resumed = small_task(optimizer=Still)
     run(tmp_path / "b", resumed, Tokens(symbols=[*special, *"hdxb"], languages=["de", "en"]), 2, resume=last)
-    assert resumed.words.map.symbols == [*special, *"abcdefghx"]
+    assert resumed.translation.map.symbols == [*special, *"abcdefghx"]
 
 
 def test_what_fine_tuning_refuses(tmp_path):
@@ -441,7 +441,7 @@ def test_more_symbols_than_rows(tmp_path):
 def test_batches_that_lack_something(field, remedy):
     batch = dataclasses.replace(Tokens().batch(0), **{field: None})
     with pytest.raises(UsageError, match=f"without {field}.*{remedy}"):
-        small_task().condition(batch)
+        small_task().loss(batch)
 
 
 # One line of YAML each

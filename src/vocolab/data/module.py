@@ -121,8 +121,8 @@ class SpeechDataModule(LightningDataModule):
         return read_symbols(self._root())
 
     def longest_batch(self) -> SpeechBatch:
-        """A training batch that takes as much memory as any, on the CPU, in the types to compute with."""
-        return self._training().longest().unpacked()
+        """A training batch that takes as much memory as any, as the loader gives it (CPU, stored types)."""
+        return self._training().longest()
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers in the shards."""

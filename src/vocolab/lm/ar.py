@@ -117,9 +117,8 @@ class FirstCodebook(CodeModel):
 class AR(FirstCodebook):
     """Predicts codebook 0 of the response and when it ends.
 
-    `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0; other programs that train
-    VALL-E take 1. `corrupt`: the share of its input codes that are random ones in training, against repeating what was
-    said.
+    `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0, the program `vall_e` 1.
+    `corrupt`: the share of its input codes that are random ones in training, against repeating what was said.
     """
 
     def __init__(

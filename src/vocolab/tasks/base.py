@@ -1,5 +1,5 @@
-"""What the training of every model shares: rates and random numbers that depend on the update alone, and the card in
-each checkpoint.
+"""What the training of every model shares: learning rates and random numbers that depend on the update alone, and the
+card in each checkpoint.
 """
 
 from __future__ import annotations
@@ -10,11 +10,23 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
+from vocolab.data.batches import SpeechBatch
+from vocolab.data.module import SpeechDataModule
+from vocolab.errors import UsageError
 from vocolab.files import local_path
 from vocolab.parts import modules_of
 from vocolab.rng import mix
 from vocolab.tasks.schedules import Constant, Rates, Schedule, Scheduler, check_schedule
+
+REMEDIES = {  # where a batch holds no such field
+    "audio": "keep the audio in the shards",
+    "feats": "set --data.encoder",
+    "codes": "set --data.codec",
+    "text": "set --data.text",
+    "prompts": "use TokenBudget",
+}
 
 
 class Task(LightningModule):
@@ -30,6 +42,11 @@ class Task(LightningModule):
     def sample_rate(self) -> int:
         """Hz of the speech it makes."""
 
+    @property
+    def data(self) -> SpeechDataModule:
+        """The data module of the run."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+
     @abstractmethod
     def card(self) -> dict[str, Any]:
         """What `convert` or `synthesize` needs to know beside the weights: plain values only, as the file loads with
@@ -42,8 +59,9 @@ class Task(LightningModule):
         _to_whole_update(checkpoint, self.trainer.accumulate_grad_batches)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what this batch uses from its place alone: Lightning's checkpoints hold no state of the random
-        generators. The batches that are accumulated into one update share its number, but not their random numbers.
+        """Seed the random numbers and set the learning rates of this batch from its place alone, since Lightning's
+        checkpoints hold no state of the random generators. Each batch of an accumulated update, and each rank, draws
+        numbers of its own.
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         micro = batch_idx % self.trainer.accumulate_grad_batches
@@ -56,8 +74,8 @@ class Task(LightningModule):
 
 
 def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:
-    """Let a run that is stopped between the batches of an update resume at the update's first: their gradients are in
-    no checkpoint.
+    """Make a run that stopped between the batches of an update resume at the first of them: a checkpoint holds no
+    gradients, so what the others had added to them is lost.
     """
     progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress")
     if progress is None or progress["is_last_batch"]:
@@ -68,9 +86,17 @@ def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:
             counts[name] -= pending
 
 
+def field(batch: SpeechBatch, name: str) -> Tensor:
+    """A field of the batch. Raises `UsageError` where the data hold no such thing."""
+    value: Tensor | None = getattr(batch, name)
+    if value is None:
+        raise UsageError(f"batches without {name}", "data", REMEDIES.get(name, "prepare the data anew"))
+    return value
+
+
 def located(description: Any) -> Any:
-    """A part's description whose weights (`checkpoint`, `decoder`), its own or those of a part within, are found from
-    any working directory; hub names stay as they are.
+    """A part's description with the paths of weights (`checkpoint`, `decoder`), its own and those of parts within, made
+    absolute. What is no path, as a hub's name, stays as it is.
     """
     if isinstance(description, list):
         return [located(item) for item in description]

@@ -14,15 +14,15 @@ from vocolab.lm.base import Losses
 
 @dataclass
 class Figures:
-    """What a group of batches, on all ranks, came to."""
+    """The mean losses of a group of batches on all ranks."""
 
-    tokens: Tensor  # scalar
-    means: dict[str, Tensor]  # loss, and where there are any aux_loss and the language model's own
-    counts: dict[str, Tensor]  # tokens that each of `means` is of
-    levels: list[dict[str, Tensor]]  # by level: loss, acc, tokens; `tokens` 0: the level was not drawn
+    tokens: Tensor  # scalar: how many were trained or measured on
+    means: dict[str, Tensor]  # by name: `loss`; `aux_loss` and those of `Losses.extra`, where there are any
+    counts: dict[str, Tensor]  # by the same names: how many tokens the mean is over
+    levels: list[dict[str, Tensor]]  # for each level: loss, acc, tokens; `tokens` is 0 where no batch drew the level
 
     def named(self, split: str) -> dict[str, float]:
-        """Metrics by name; what there was no token of is left out, since neither 0 nor NaN is their loss."""
+        """Metrics by name. A mean over no token is left out: neither 0 nor NaN would be true."""
         metrics = {f"{split}/{name}": float(value) for name, value in self.means.items() if self.counts[name] > 0}
         for k, level in enumerate(self.levels):
             if level["tokens"] > 0:
@@ -38,7 +38,7 @@ class Tally:
 
     def add(self, losses: Losses) -> None:
         sums = {"tokens": losses.tokens, "loss": losses.total, **losses.extra}
-        if losses.aux_loss is not None:  # a mean: it counts by the tokens of its batch
+        if losses.aux_loss is not None:  # a mean already: it is weighed by the tokens of its batch
             sums |= {"aux_loss": losses.aux_loss * losses.tokens, "aux_tokens": losses.tokens}
         sums |= {"levels": torch.stack([losses.level_tokens, losses.level_loss, losses.level_hits])}  # (3, K)
         wide = torch.float32 if losses.total.device.type == "mps" else torch.float64
@@ -46,7 +46,7 @@ class Tally:
             self._sums[name] = self._sums.get(name, 0) + value.detach().to(wide)
 
     def take(self, reduce: Callable[[Tensor], Tensor]) -> Figures | None:
-        """The figures of what was added since the last call, None if nothing was; `reduce` sums over ranks."""
+        """The figures of what was added since the last call, None if nothing was. `reduce` sums a tensor over ranks."""
         if not self._sums:
             return None
         names = sorted(self._sums)  # the same on all ranks
@@ -55,7 +55,7 @@ class Tally:
         self._sums = {}
         count, loss, hits = sums.pop("levels").view(3, -1)
         levels = [{"tokens": n, "loss": a / n, "acc": h / n} for n, a, h in zip(count, loss, hits, strict=True)]
-        # A sum `NAME_loss` is over its own `NAME_tokens` where it names them.
+        # NAME_loss is divided by NAME_tokens where there is such a sum, else by all tokens.
         counts = {name: sums.pop(name)[0] for name in names if name.endswith("tokens")}
         of = {name: counts.get(name.removesuffix("loss") + "tokens", counts["tokens"]) for name in sums}
         means = {name: value[0] / of[name] for name, value in sums.items()}
@@ -63,7 +63,7 @@ class Tally:
 
 
 class Clock:
-    """Tokens a second since the last reading, pauses left out."""
+    """Measures tokens a second, without the time between `pause` and `go_on`."""
 
     def __init__(self) -> None:
         self._since = self._paused = 0.0
@@ -79,7 +79,7 @@ class Clock:
         self._since += time.perf_counter() - self._paused
 
     def rate(self, tokens: float) -> float:
-        """`tokens` counted so far; begins anew."""
+        """Tokens a second since `start` or the last call, given the tokens so far."""
         now, before = time.perf_counter(), (self._since, self._tokens)
         self._since, self._tokens = now, tokens
         return (tokens - before[1]) / max(now - before[0], 1e-9)

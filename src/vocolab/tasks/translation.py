@@ -1,4 +1,4 @@
-"""From the symbols of the data to those of the model, which keeps the meaning of what it once learnt."""
+"""From the ids of the data to those of the model, in which a symbol keeps the id it was first trained with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vocolab.text.symbols import SymbolMap
 
 
 class Translation:
-    """Ids of `data` -> ids of `map`: those of `known`, and after them what only the data have."""
+    """Translates ids of `data` to ids of `map`, which has all of `known` and behind it what only the data have."""
 
     def __init__(self, known: SymbolMap, data: SymbolMap):
         self.map = SymbolMap(_united(known.symbols, data.symbols), _united(known.languages, data.languages))
@@ -18,7 +18,7 @@ class Translation:
         self._languages = _table(data.languages, self.map.languages)
 
     def check(self, lm: LanguageModel) -> Translation:
-        """Unchanged. Raises `UsageError` where `lm` has too few rows."""
+        """Itself. Raises `UsageError` where the embedding tables of `lm` have too few rows for `map`."""
         languages = len(self.map.languages) if lm.languages else 0
         for count, rows, name in ((len(self.map), lm.symbols, "symbols"), (languages, lm.languages, "languages")):
             if count > rows:

@@ -1,4 +1,4 @@
-"""Trying the longest batch before training starts: what does not fit fails in the first minute, not in the night."""
+"""Trying the longest batch before training starts: what does not fit into memory fails at once, not hours later."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from torch import Tensor, nn
 
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import VocolabError, out_of_memory
+from vocolab.tasks.base import field
 
-SEPARATORS = 2  # after text and prompt; a language adds itself and one more
+SEPARATORS = 2  # behind text and prompt; a language adds itself and a third
 
 
 def positions(batch: SpeechBatch) -> int:
     """The length of the longest sequence that a batch of text, prompts and codes makes, padding included."""
-    count = batch.text.shape[1] + batch.prompts.shape[2] + batch.codes.shape[2] + SEPARATORS
+    count = sum(field(batch, name).shape[-1] for name in ("text", "prompts", "codes")) + SEPARATORS
     return count + (0 if batch.language is None else 2)
 
 
 def try_batch(batch: SpeechBatch, loss: Callable[[SpeechBatch], Tensor], module: nn.Module, backward: bool) -> None:
-    """Forward and backward of `batch` without a trace: no update, no gradients, no random numbers used up.
+    """Compute the loss of `batch` and its gradients, and leave the module and the random generators as they were.
 
-    Memory as large as AdamW's two moments is held meanwhile, since the optimizer has none yet. Without `backward` (a
-    strategy that owns it) only the activations are tried.
+    The optimizer has allocated nothing yet, so memory as large as AdamW's two moments is held meanwhile. `backward`
+    False, for a strategy that has its own backward pass, tries the forward pass alone.
 
     Raises `VocolabError`, naming the batch's size and the remedy, where memory runs out.
     """
@@ -40,10 +41,11 @@ def try_batch(batch: SpeechBatch, loss: Callable[[SpeechBatch], Tensor], module:
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        failed = True  # the error's traceback holds the tensors: leave it before saying so
+        failed = True  # raised below: the traceback of this error holds the tensors, which are to be freed first
     for p in trained:
         p.grad = None
     if failed:
-        size = f"{len(batch.text)} utterances of {positions(batch)} positions"
+        rows = len(field(batch, "text"))
+        size = f"{rows} utterances of {positions(batch)} positions"
         remedy = "lower --data.batches.tokens, or set gradient_checkpointing: true in the backbone"
         raise VocolabError(f"out of memory on the longest batch, {size}", "data.batches", remedy)

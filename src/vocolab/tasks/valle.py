@@ -18,18 +18,20 @@ from vocolab.lm import NAR, Split, Unified
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
-from vocolab.tasks.base import Task, located
+from vocolab.tasks.base import Task, field, located
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.tally import Clock, Figures, Tally
 from vocolab.tasks.translation import Translation
 from vocolab.tasks.trial import try_batch
 from vocolab.text.symbols import SymbolMap
 
-UNIT = 4096.0  # tokens by which the sums of an update are divided until their number is known
+# An update's number of tokens is known when its last batch is done. Until then each loss, a sum over tokens, is divided
+# by this number, so that gradients have about their final size: in half precision they could overflow.
+UNIT = 4096.0
 
 
 def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
-    """As in most language models' training; the rate is that of the reference."""
+    """What most language models are trained with; the rate is that of the program `vall_e` (docs/synthesize.md)."""
     return torch.optim.AdamW(params, lr=3.25e-4, betas=(0.9, 0.95), weight_decay=0.01)
 
 
@@ -41,6 +43,11 @@ class VALLETask(Task):
     itself, each batch's sum is divided by its own number of tokens on all ranks, and batches count alike.
 
     Before the first update the longest batch of the plan is tried.
+
+    The way of the codes, each step taken once: the reader cuts int16 codes (B, K, L) out of the shards and checks that
+    the codec has them; the data module makes them int64 on the device (`SpeechBatch.unpacked`); `condition` translates
+    text and language to the ids of the model; `lm.loss` packs text, prompt and codes into one sequence, and its targets
+    are the codes themselves.
     """
 
     def __init__(
@@ -54,9 +61,9 @@ class VALLETask(Task):
         """
         Args:
             lm: what is trained: AR, NAR, both (Split) or one network for all levels (Unified).
-            optimizer: one, over all of it.
+            optimizer: makes the optimizer of all its parameters.
             schedule: factor on the learning rate, by update.
-            aux_weight: of the loss that balances a mixture's experts.
+            aux_weight: weight of the loss that balances a mixture's experts.
             initialize_from: start from the weights and the symbols of a checkpoint of the same codec, for fine-tuning;
                 a resume overrides it.
         """
@@ -64,33 +71,38 @@ class VALLETask(Task):
         self.lm = lm
         self.codec: Codec | None = None  # a codec fitted to the data, which travels with the model
         self.optimizer, self.aux_weight, self.initialize_from = optimizer, aux_weight, initialize_from
-        self.words = Translation(SymbolMap(), SymbolMap())
+        self.translation = Translation(SymbolMap(), SymbolMap())
         self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
         self._tally, self._evaluated = Tally(), Tally()
         self._clock = Clock()
 
     @property
     def sample_rate(self) -> int:
-        return self.trainer.datamodule.codec.sample_rate
+        return self._data_codec.sample_rate
 
     # What is needed of the data
 
+    @property
+    def _data_codec(self) -> Codec:
+        if self.data.codec is None:
+            raise UsageError("a language model needs codes", "data.codec", "name a codec")
+        return self.data.codec
+
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
-        if _learns(data.codec):
-            self.codec = data.ready_codec().requires_grad_(False).eval()
-        symbols = data.symbol_map()
+        if _learns(self._data_codec):
+            self.codec = self.data.ready_codec().requires_grad_(False).eval()
+        symbols = self.data.symbol_map()
         if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
             self._begin_from(self.initialize_from, symbols)
         else:
-            self.words = Translation(symbols, symbols).check(self.lm)
+            self.translation = Translation(symbols, symbols).check(self.lm)
 
     def _begin_from(self, path: Path, data: SymbolMap) -> None:
         """Take over the weights of a checkpoint and the meaning of its symbols; new symbols get unused rows."""
         content = read_checkpoint(path)
         card = self._checked(content, path)
         fill(self.lm, section(content["state_dict"], "lm."), path)
-        self.words = Translation(SymbolMap(card["symbols"], card["languages"]), data).check(self.lm)
+        self.translation = Translation(SymbolMap(card["symbols"], card["languages"]), data).check(self.lm)
 
     def _checked(self, checkpoint: dict[str, Any], where: object) -> dict[str, Any]:
         """The card of a checkpoint. Raises `VocolabError` where it is not of a language model of the data's codes."""
@@ -100,20 +112,20 @@ class VALLETask(Task):
         ours, theirs = (_identity(codec) for codec in (self._described_codec(), card["codec"]))
         if theirs != ours:
             remedy = "give the shards of its training with --data.shards"
-            if not _learns(self.trainer.datamodule.codec):
+            if not _learns(self._data_codec):
                 remedy = "prepare the speech with that codec"
             raise VocolabError("its codes are those of another codec", where, remedy)
         return card
 
     def condition(self, batch: SpeechBatch) -> Condition:
         """What is said and by whom, in the ids of the model."""
-        if batch.text is None or batch.prompts is None or batch.codes is None:
-            lacking = next(n for n in ("text", "codes", "prompts") if getattr(batch, n) is None)
-            remedy = {"text": "set --data.text", "codes": "set --data.codec", "prompts": "use TokenBudget"}[lacking]
-            raise UsageError(f"batches without {lacking}", "data", remedy)
-        language = self.words.languages(batch.language) if self.lm.languages else None
-        text = self.words.symbols(batch.text)
-        return Condition(text, batch.text_lengths, batch.prompts, batch.prompt_lengths, language)
+        language = self.translation.languages(field(batch, "language")) if self.lm.languages else None
+        text, prompts = self.translation.symbols(field(batch, "text")), field(batch, "prompts")
+        return Condition(text, field(batch, "text_lengths"), prompts, field(batch, "prompt_lengths"), language)
+
+    def loss(self, batch: SpeechBatch) -> Losses:
+        """The losses of the model; one that trains a level a row draws them at random."""
+        return self.lm.loss(self.condition(batch), field(batch, "codes"), field(batch, "lengths"))
 
     # Training
 
@@ -121,14 +133,14 @@ class VALLETask(Task):
         return self.optimizer([p for p in self.lm.parameters() if p.requires_grad])
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
-        losses = self.lm.loss(self.condition(batch), batch.codes, batch.lengths)
+        losses = self.loss(batch)
         self._tally.add(losses)
         # Lightning divides by the batches of the update, and the mean over ranks by their number.
         share = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return self._objective(losses) * (share / self._divisor(losses))
 
     def _objective(self, losses: Losses) -> Tensor:
-        """Summed over tokens."""
+        """What the gradient is of, summed over tokens."""
         if losses.aux_loss is None:
             return losses.total
         return losses.total + self.aux_weight * losses.aux_loss * losses.tokens
@@ -138,7 +150,7 @@ class VALLETask(Task):
 
     @property
     def _engine_owns_gradients(self) -> bool:
-        """DeepSpeed: it accumulates, clips and steps, and gradients are not to be seen."""
+        """True under DeepSpeed: it accumulates, clips and steps itself, and shows no gradients."""
         return self.trainer.strategy.handles_gradient_accumulation
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -146,16 +158,18 @@ class VALLETask(Task):
         if self._engine_owns_gradients and not self._completes_update:
             return
         figures = self._tally.take(self._reduce)
+        assert figures is not None  # `training_step` has added to it
         if not self._engine_owns_gradients:
             gradients = [p.grad for p in self.lm.parameters() if p.grad is not None]
             torch._foreach_mul_(gradients, (UNIT / figures.tokens).to(gradients[0].dtype))
         self._tokens = self._tokens.to(figures.tokens) + figures.tokens
         self.log("train/loss", figures.means["loss"], prog_bar=True, logger=False)
-        if (self.global_step + 1) % max(self.trainer.log_every_n_steps, 1) == 0:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set without being declared
+        if (self.global_step + 1) % max(every, 1) == 0:
             self._log_update(figures, optimizer)
 
     def _log_update(self, figures: Figures, optimizer: Optimizer) -> None:
-        """One row of metrics. Not by `self.log`, which repeats the last value of a level that was not drawn again."""
+        """Log one row of metrics. `self.log` would repeat the last value of a level that no row drew this time."""
         tokens = float(self._tokens)
         metrics = figures.named("train") | {"train/lr": optimizer.param_groups[0]["lr"], "tokens_processed": tokens}
         metrics |= {"tokens_per_s": self._clock.rate(tokens), "epoch": self.current_epoch}
@@ -172,10 +186,10 @@ class VALLETask(Task):
 
     def _evaluate(self, batch: SpeechBatch) -> None:
         """Every level of every utterance, whatever training draws."""
-        condition = self.condition(batch)
+        condition, codes, lengths = self.condition(batch), field(batch, "codes"), field(batch, "lengths")
         for part, level in members(self.lm):
-            levels = None if level is None else torch.full_like(batch.lengths, level)
-            self._evaluated.add(part.loss(condition, batch.codes, batch.lengths, levels))
+            levels = None if level is None else torch.full_like(lengths, level)
+            self._evaluated.add(part.loss(condition, codes, lengths, levels))
 
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")
@@ -193,25 +207,26 @@ class VALLETask(Task):
         """Waveforms (T,) of the batch's texts in the voices of its prompts."""
         codec = self.speaker()
         codec.check_can_decode()
-        seeds = batch_idx * 65536 + torch.arange(len(batch.text))  # the same speech each time
-        response = self.lm.generate(self.condition(batch), Sampling(), seeds=seeds)
+        condition = self.condition(batch)
+        seeds = batch_idx * 65536 + torch.arange(len(condition))  # the same speech each time
+        response = self.lm.generate(condition, Sampling(), seeds=seeds)
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
-        with torch.autocast(self.device.type, enabled=False):  # of the model: waveforms need the whole precision
+        with torch.autocast(self.device.type, enabled=False):  # waveforms need full precision
             return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
 
     def speaker(self) -> Codec:
         """The codec, ready to decode on this device. Raises `VocolabError` where it lacks weights."""
-        return self.trainer.datamodule.ready_codec().load().to(self.device).eval()
+        return self.data.ready_codec().load().to(self.device).eval()
 
     # Around training
 
     def on_fit_start(self) -> None:
-        batch = self.trainer.strategy.batch_to_device(self.trainer.datamodule.longest_batch()).unpacked()
+        batch = self.trainer.strategy.batch_to_device(self.data.longest_batch())
         with self.trainer.precision_plugin.forward_context():
             try_batch(batch, self._trial, self.lm, backward=not self._engine_owns_gradients)
 
     def _trial(self, batch: SpeechBatch) -> Tensor:
-        return self._objective(self.lm.loss(self.condition(batch), batch.codes, batch.lengths)) / UNIT
+        return self._objective(self.loss(batch)) / UNIT
 
     def on_train_start(self) -> None:
         self._clock.start(float(self._tokens))
@@ -238,37 +253,39 @@ class VALLETask(Task):
     # The checkpoint
 
     def card(self) -> dict[str, Any]:
-        data = self.trainer.datamodule
+        data, codec = self.data, self._data_codec
         seconds = getattr(data.batches, "prompt_seconds", None)
         return {
             "kind": "lm",
             "lm": describe(self.lm),
             "codec": self._described_codec(),
             "text": describe(data.text),
-            "symbols": self.words.map.symbols,
-            "languages": self.words.map.languages,
-            "levels": data.codec.levels,
-            "size": data.codec.size,
-            "sample_rate": data.codec.sample_rate,
-            "hop": data.codec.hop,
+            "symbols": self.translation.map.symbols,
+            "languages": self.translation.map.languages,
+            "levels": codec.levels,
+            "size": codec.size,
+            "sample_rate": codec.sample_rate,
+            "hop": codec.hop,
             "prompt": getattr(data.batches, "prompt", None),
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": int(self._tokens)},
         }
 
     def _described_codec(self) -> dict[str, Any]:
-        codec = self.trainer.datamodule.codec if self.codec is None else self.codec
+        codec = self._data_codec if self.codec is None else self.codec
         return located(describe(codec)) | codec.fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         card = self._checked(checkpoint, self.trainer.ckpt_path)
         self._tokens = torch.tensor(float(card["statistics"]["tokens"]), dtype=torch.float64)
         known = SymbolMap(card["symbols"], card["languages"])
-        self.words = Translation(known, self.trainer.datamodule.symbol_map()).check(self.lm)
+        self.translation = Translation(known, self.data.symbol_map()).check(self.lm)
 
 
 def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
-    """The networks of `lm` with each level they are drawn to train on; None: they always train the same."""
+    """What an evaluation measures: each network of `lm` with each level it draws in training, or None for an AR, which
+    draws none.
+    """
     for part in (lm.ar, lm.nar) if isinstance(lm, Split) else (lm,):
         if isinstance(part, (NAR, Unified)):
             yield from ((part, level) for level in range(isinstance(part, NAR), part.levels))
@@ -277,7 +294,9 @@ def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
 
 
 def _identity(codec: dict[str, Any]) -> dict[str, Any]:
-    """What decides the meaning of a described codec's codes: its class and its weights, wherever they lay."""
+    """What decides the meaning of a described codec's codes: its class and the fingerprint of its weights, but not the
+    paths they were read from.
+    """
     return {key: value for key, value in codec.items() if key != "init_args"}
 
 

@@ -19,7 +19,7 @@ from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.precision import any_length
-from vocolab.tasks.base import Task, located
+from vocolab.tasks.base import Task, field, located
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.discriminators import Discriminator
@@ -40,7 +40,7 @@ class VocoderTask(Task):
     `losses` count. One batch is one update, whatever the number of optimizers.
     """
 
-    automatic_optimization = False  # the recipe reads it off the class, before anything is built
+    automatic_optimization = False  # a class attribute, since the recipe asks for it before anything is built
 
     def __init__(
         self,
@@ -88,18 +88,18 @@ class VocoderTask(Task):
         return optimizers
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
-        real = batch.audio  # (B, T)
-        feats = batch.feats  # (B, L, C)
+        real = field(batch, "audio")  # (B, T)
+        feats = field(batch, "feats")  # (B, L, C)
         if self.feature_noise > 0:
             feats = feats + self.feature_noise * torch.randn_like(feats)
         fake = self.vocoder(feats)  # (B, T)
-        adversarial = self.discriminator is not None and self.global_step >= self.adversarial_from
-        if adversarial:
-            self._step_discriminator(real, fake.detach())
-        self._step_vocoder(real, fake, adversarial)
+        discriminator = self.discriminator if self.global_step >= self.adversarial_from else None
+        if discriminator is not None:
+            self._step_discriminator(discriminator, real, fake.detach())
+        self._step_vocoder(discriminator, real, fake)
 
-    def _step_discriminator(self, real: Tensor, fake: Tensor) -> None:
-        loss = discriminator_loss(*self.discriminator.pair(real, fake))
+    def _step_discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> None:
+        loss = discriminator_loss(*discriminator.pair(real, fake))
         optimizer = self.trainer.optimizers[1]
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -107,10 +107,10 @@ class VocoderTask(Task):
         self.trainer.strategy.optimizer_step(optimizer, lambda: None)
         self.log("train/discriminator", loss.detach())
 
-    def _step_vocoder(self, real: Tensor, fake: Tensor, adversarial: bool) -> None:
+    def _step_vocoder(self, discriminator: Discriminator | None, real: Tensor, fake: Tensor) -> None:
         terms = {_snake(type(loss).__name__): loss.weight * loss(fake, real) for loss in self.losses}
-        if adversarial:
-            misled, matched = generator_losses(self.discriminator, real, fake)
+        if discriminator is not None:
+            misled, matched = generator_losses(discriminator, real, fake)
             terms |= {"adversarial": self.adversarial * misled, "feature_matching": self.feature_matching * matched}
         total = sum(terms.values())
         optimizers = self.optimizers()
@@ -129,7 +129,7 @@ class VocoderTask(Task):
 
     @any_length()
     def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
-        rows = zip(self.vocoder(batch.feats), batch.audio_lengths.tolist(), strict=True)
+        rows = zip(self.vocoder(field(batch, "feats")), field(batch, "audio_lengths").tolist(), strict=True)
         return [wav[:samples] for wav, samples in rows]
 
     @any_length()
@@ -137,8 +137,9 @@ class VocoderTask(Task):
         """Vocode whole utterances (B, T), log the mean distance of their log-mels over real frames, and return them for
         the callbacks.
         """
-        fake = self.vocoder(batch.feats)
-        distance, frames = mel_distance(self.log_mel(fake), self.log_mel(batch.audio), batch.lengths)
+        fake = self.vocoder(field(batch, "feats"))
+        mel, real = self.log_mel(fake), self.log_mel(field(batch, "audio"))
+        distance, frames = mel_distance(mel, real, field(batch, "lengths"))
         self.log(f"{split}/mel_l1", distance, batch_size=int(frames), on_epoch=True, sync_dist=True, prog_bar=True)
         return fake
 
