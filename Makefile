@@ -36,15 +36,14 @@ bench-env: env
 	$(BIN)/pip install -q -e ".[bench]"
 	$(BIN)/pip install -q --no-deps resemblyzer==0.1.4
 
-# torchscale, which the tests hold RetNet against, would bring an old torchvision.
+# torchscale, which a test holds RetNet against, would bring an old torchvision: so it comes without its dependencies.
 env: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH),$(BIN)/pip install -q "$(TORCH)")
-	$(BIN)/pip install -q -e ".[dev]"
+	$(BIN)/pip install -q $(TORCH) -e ".[dev]"
 	$(BIN)/pip install -q --no-deps torchscale==0.3.0
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) dist
