@@ -55,6 +55,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except VocolabError as error:
+        _remember(argv, error)
         if os.environ.get("VOCOLAB_DEBUG", "") not in ("", "0"):
             traceback.print_exc()
         sys.stdout.flush()
@@ -65,6 +66,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as done:  # --help, --version
         return done.code if isinstance(done.code, int) else 0
+    except Exception as error:
+        _remember(argv, error)
+        raise
+
+
+def _remember(argv: list[str], error: Exception) -> None:
+    from vocolab.cli.about import remember
+
+    remember(argv, error)
 
 
 def _run(argv: list[str]) -> int:
@@ -112,8 +122,18 @@ def _top(argv: list[str]) -> None:
         epilog="commands:\n" + "\n".join(lines) + "\n\nvocolab COMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"vocolab {__version__}")
-    parser.parse_known_args(argv or ["--help"])
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--verbose", action="store_true", help="with --version: all versions, devices, the last error")
+    known, _ = parser.parse_known_args(argv or ["--help"])
+    if known.version:
+        print(_describe() if known.verbose else f"vocolab {__version__}")
+        parser.exit()
+
+
+def _describe() -> str:
+    from vocolab.cli.about import describe
+
+    return describe()
 
 
 def _nearest(argument: str, parser: argparse.ArgumentParser) -> str:
