@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import vocolab
+from tests.contract import parametrize, seeded
 
 torch.set_num_threads(1)
 
@@ -22,6 +23,30 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_STATE_HOME", str(folder))
         patch.setenv("LOCALAPPDATA", str(folder))
         yield folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        action="append",
+        default=[],
+        help="hold a part of your own to the tests of its kind (tests/contract.py)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize(metafunc)
+
+
+@pytest.fixture(scope="session")
+def files_of_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest, files_of_parts: Path) -> Callable:
+    """Makes a new part, with the same weights each time (tests/contract.py)."""
+    return seeded(request.param, files_of_parts)
 
 
 @pytest.fixture(scope="session")

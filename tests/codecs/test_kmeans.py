@@ -95,17 +95,6 @@ def test_fewer_codes_beyond_the_first_level(codec, utterances):
         KMeansCodec(Whisper(), **SIZES, residual_size=49)
 
 
-def test_a_batch_equals_its_rows(codec, utterances):
-    rows = [wav[: 9000 + 7777 * i] for i, wav in enumerate(utterances[:4])] + [utterances[5][3000:3640]]
-    lengths = torch.tensor([len(wav) for wav in rows])
-    for junk in (0.0, 0.9):
-        batch = codec.encode(pad_sequence(rows, batch_first=True, padding_value=junk), lengths)
-        for wav, row in zip(rows, batch, strict=True):
-            alone = codec.encode(wav[None])
-            assert alone.shape == (1, 3, codec.frames(len(wav))) and alone.dtype == torch.int64
-            assert (row[:, : alone.shape[2]] == alone[0]).float().mean() > 0.99  # as near as rounding lets
-
-
 def test_rows_that_the_encoder_cuts(codec, utterances, monkeypatch):
     long = torch.cat(utterances[:3])[: 16000 * 7]
     rows = [long, utterances[3][:20000]]
@@ -182,15 +171,6 @@ def test_the_encoder_moves_along(codec):
     moved = copy.deepcopy(codec).to(torch.float64)
     assert moved.encoder.placement.dtype == torch.float64 == moved.codewords.dtype
     assert codec.encoder.placement.dtype == torch.float32
-
-
-def test_half_precision_is_not_for_codes(codec, utterances):
-    codec = copy.deepcopy(codec)
-    wav = utterances[0][None]
-    expected = codec.encode(wav)
-    assert torch.equal(codec.to(torch.bfloat16).half().encode(wav), expected)
-    assert {value.dtype for value in codec.state_dict().values()} == {torch.float32}
-    assert codec.double().codewords.dtype == torch.float64
 
 
 def test_before_it_is_fitted():

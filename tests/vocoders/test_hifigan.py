@@ -9,8 +9,7 @@ import torch
 
 from tests.vocoders.golden import features, fill
 from vocolab.errors import UsageError
-from vocolab.parts import build, describe
-from vocolab.vocoders import HiFiGAN, Vocoder
+from vocolab.vocoders import HiFiGAN
 
 TINY = {"in_channels": 6, "projection": 16, "channels": 32}
 
@@ -121,20 +120,6 @@ def test_context_is_the_exact_reach(name):
         assert generator.context == 11
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("frames", [1, 7, 40, 1000])
-def test_chunked_is_the_whole(name, frames):
-    generator = HiFiGAN(**{**TINY, **VARIANTS[name], "channels": 32}).eval()
-    feats = torch.randn(2, 61, generator.in_channels)
-    for parameter in generator.parameters():
-        parameter.data *= 3  # loud enough for a difference to show
-    with torch.no_grad():
-        whole = generator(feats)
-        assert whole.shape == (2, 61 * generator.hop)
-        assert whole.abs().max() > 1e-3
-        assert torch.allclose(generator.chunked(feats, frames), whole, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
@@ -152,11 +137,3 @@ def test_sizes_that_do_not_fit_are_one_line(sizes, words):
     with pytest.raises(UsageError, match=words) as error:
         HiFiGAN(**{**TINY, **sizes})
     assert "\n" not in str(error.value)
-
-
-def test_describe_rebuilds_it():
-    generator = HiFiGAN(**TINY, upsample_rates=[4, 2], upsample_kernels=[8, 4])
-    again = build(describe(generator), Vocoder)
-    again.load_state_dict(generator.state_dict())
-    assert describe(again) == describe(generator)
-    assert again.hop == 8

@@ -7,9 +7,8 @@ import torch
 
 from vocolab import audio
 from vocolab.audio.stft import inverse_stft, overlap_add, spectrogram
-from vocolab.errors import UsageError, VocolabError
-from vocolab.parts import build, describe
-from vocolab.vocoders import Vocoder, Vocos
+from vocolab.errors import UsageError
+from vocolab.vocoders import Vocos
 
 TINY = {"in_channels": 6, "dim": 16, "blocks": 2, "hidden": 24}
 
@@ -52,13 +51,6 @@ def test_spectrogram_gradient(n_fft, hop):
     assert torch.autograd.gradcheck(lambda x: spectrogram(x, window, hop), wav)
 
 
-@pytest.mark.parametrize("frames", [1, 2, 22, 101])
-def test_frames_give_exactly_their_samples(frames):
-    wav = Vocos(**TINY)(torch.randn(3, frames, 6))
-    assert wav.shape == (3, frames * 320)
-    assert wav.abs().max() <= 1 and wav.abs().max() > 0
-
-
 @pytest.mark.parametrize(("n_fft", "hop", "kernel"), [(1280, 320, 7), (640, 320, 3), (1024, 256, 5)])
 def test_context_is_the_exact_reach(n_fft, hop, kernel):
     """A frame changes samples `context` frames away and none further."""
@@ -73,21 +65,6 @@ def test_context_is_the_exact_reach(n_fft, hop, kernel):
     (grad,) = torch.autograd.grad(wav[middle].square().sum(), feats)
     touched = grad[0].abs().sum(1).nonzero().flatten()
     assert (middle - touched.min().item(), touched.max().item() - middle) == (vocoder.context, vocoder.context)
-
-
-@pytest.mark.parametrize("frames", [1, 13, 50, 1000])
-def test_chunked_is_the_whole(frames):
-    vocoder = Vocos(**TINY).eval()
-    feats = 5 * torch.randn(2, 77, 6)
-    with torch.no_grad():
-        whole = vocoder(feats)
-        assert whole.abs().max() > 1e-3
-        assert torch.allclose(vocoder.chunked(feats, frames), whole, atol=1e-6)
-
-
-def test_chunks_need_a_frame():
-    with pytest.raises(VocolabError, match="at least 1"):
-        Vocos(**TINY).chunked(torch.randn(1, 3, 6), 0)
 
 
 @pytest.mark.parametrize("sizes", [{"hop": 300}, {"n_fft": 320}, {"n_fft": 963, "hop": 321, "kernel": 6}])
@@ -106,11 +83,3 @@ def test_a_wild_frame_stays_bounded_and_differentiable(seed):
     wav.sum().backward()
     assert wav.isfinite().all() and wav.abs().max() <= 1
     assert all(p.grad.isfinite().all() for p in vocoder.parameters())
-
-
-def test_describe_rebuilds_it():
-    vocoder = Vocos(**TINY)
-    again = build(describe(vocoder), Vocoder)
-    again.load_state_dict(vocoder.state_dict())
-    feats = torch.randn(1, 4, 6)
-    assert torch.equal(again(feats), vocoder(feats))

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from vocolab import _compat, weights
 from vocolab.checks import check_codes, check_waveforms
-from vocolab.codecs.base import Codec
+from vocolab.codecs.base import Codec, keeping_precision
 from vocolab.codecs.vocos import VocosDecoder, load_vocos
 from vocolab.errors import UsageError, VocolabError
 from vocolab.extras import required
@@ -97,9 +97,9 @@ class EnCodec(Codec):
     def _apply(self, fn: Callable, recurse: bool = True) -> Self:
         """Move the networks along, though they are not submodules: their weights are neither trained nor saved here."""
         if self._networks is not None:
-            self._networks.encodec._apply(fn)
+            self._networks.encodec._apply(keeping_precision(fn))
             if self._networks.vocos is not None:
-                self._networks.vocos._apply(fn)
+                self._networks.vocos._apply(keeping_precision(fn))
         return super()._apply(fn, recurse)
 
     @functools.cached_property
