@@ -76,9 +76,7 @@ class Phonemes(Text):
                 language,
                 with_stress=True,
                 language_switch="remove-flags",
-                punctuation_marks=re.compile(
-                    "(?!)"
-                ),  # matches nothing: `symbols` has cut out all punctuation but that of numbers
+                punctuation_marks=re.compile("(?!)"),  # matches nothing: `symbols` has left only that of numbers
                 logger=_quiet(),
             )
         return self._backends[language]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.data.speech import librispeech, manifest
+from tests.data.speech import BUILTIN, librispeech, manifest, samples
 from vocolab.data.corpora import BuiltinSpeech, Corpus, Folder, LibriSpeech, Manifest
 from vocolab.data.preparation import notes
 from vocolab.data.preparation.prepare import Prematch, Preparation, prepare
@@ -116,3 +117,19 @@ def test_files_are_those_of_the_splits(tmp_path):
         found = sorted(u.source for utterances in corpus.splits().values() for u in utterances)
         assert corpus.files() == found and found
     assert Manifest(tmp_path / "list.tsv").files() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text there")
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    folder = tmp_path / "in" / os.fsdecode(b"ann\xff")
+    shutil.copytree(BUILTIN / "synth/3001/10", folder)
+    for n, path in enumerate(sorted(folder.glob("*.opus"))):
+        path.rename(folder / os.fsdecode(b"%d\xe9.opus" % n)) if n < 3 else path.unlink()
+    (folder / os.fsdecode(b"bad\xe9.wav")).write_bytes(b"no sound")
+    prematch = Prematch(topk=1, max_pool_frames=100)
+    lines = said(Folder(tmp_path / "in", val=0), tmp_path / "out", capsys, encoder=Mel(), prematch=prematch)
+    assert any(line.startswith("skipped 1 files: ") for line in lines), lines
+    assert {sample["json"]["source"] for sample in samples(tmp_path / "out", "train").values()} == {
+        os.fsdecode(b"ann\xff/%d\xe9.opus" % n) for n in range(3)
+    }
+    assert manifest(tmp_path / "out")["skipped"][0]["path"] == os.fsdecode(b"ann\xff/bad\xe9.wav")

@@ -560,3 +560,18 @@ def test_two_preparations_of_one_folder_take_turns(tmp_path, monkeypatch):
     for thread in runs:
         thread.join(60)
     assert len(encoded) == 1 and set(samples(tmp_path / "out", "train")) == {"s-a"}
+
+
+def test_files_that_a_decoder_fails_on_are_skipped_one_by_one(tmp_path):
+    """GSM 6.10 cannot be seeked in, and is read; of a truncated file its own format decides."""
+    folder = tmp_path / "in/s"
+    tone(folder / "good.wav")
+    soundfile.write(folder / "gsm.wav", np.sin(np.arange(16000) / 10) / 4, 8000, subtype="GSM610")
+    for name in ("cut.flac", "cut.wav"):
+        data = tone(folder / name, seconds=3).read_bytes()
+        (folder / name).write_bytes(data[: len(data) // 2])
+    (folder / "header.ogg").write_bytes(tone(folder / "header.ogg").read_bytes()[:60])
+    found = manifest(mel(tmp_path / "in", tmp_path / "out"))
+    assert [entry["path"] for entry in found["skipped"]] == ["s/cut.flac", "s/cut.wav", "s/header.ogg"]
+    gsm = samples(tmp_path / "out", "train")["s-gsm"]
+    assert gsm["json"]["seconds"] == pytest.approx(2, abs=0.05) and np.abs(gsm["audio.npy"]).max() > 6000

@@ -19,9 +19,8 @@ from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
 from vocolab.errors import VocolabError
 
-UNIT_SECONDS = (
-    240.0  # of speech in a unit at most, unless one utterance is longer; a worker that is killed loses a unit
-)
+# Seconds of speech in a unit at most, unless one utterance is longer. A worker that is killed loses one unit.
+UNIT_SECONDS = 240.0
 MIN_SECONDS = 400 / 16000  # the receptive field of WavLM's first frame
 
 
