@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,4 +42,23 @@ def read_torch(path: str | Path) -> dict[str, Any]:
         raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
     if not isinstance(content, dict):
         raise VocolabError(f"checkpoint holds a {type(content).__name__}, not a dictionary", path, "give a whole one")
-    return content
+    return _unwrapped({key: _unwrapped(v) if isinstance(v, dict) else v for key, v in content.items()})
+
+
+def bare_names(names: Iterable[str]) -> list[str]:
+    """The names of a model's tensors without the prefixes of torch.compile and DDP, in their order.
+
+    `_orig_mod.` is left out wherever it stands, since parts of a model can be compiled too; `module.` where all names
+    begin with it, since a model may have a part of that name.
+    """
+    bare = [re.sub(r"(?<![^.])_orig_mod\.", "", name) for name in names]
+    while bare and all(name.startswith("module.") for name in bare):
+        bare = [name.removeprefix("module.") for name in bare]
+    return bare
+
+
+def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
+    """A dictionary with the `bare_names` of the tensors in it, whatever else it holds."""
+    names = [key for key, value in state.items() if isinstance(key, str) and isinstance(value, torch.Tensor)]
+    bare = dict(zip(names, bare_names(names), strict=True))
+    return {bare.get(key, key): value for key, value in state.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
 from vocolab.extras import required
-from vocolab.torchfile import read_torch
+from vocolab.torchfile import bare_names, read_torch
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -79,7 +79,8 @@ def read_tensors(path: Path, rename: Callable[[str], str | None]) -> dict[str, T
         return select(read_torch(path), rename)
     try:
         with safe_open(path, framework="pt") as file:
-            wanted = {name: rename(name) for name in file.keys()}
+            names = dict(zip(file.keys(), bare_names(file.keys()), strict=True))
+            wanted = {name: rename(bare) for name, bare in names.items()}
             return {new: file.get_tensor(name) for name, new in wanted.items() if new is not None}
     except (OSError, SafetensorError) as error:
         raise VocolabError(f"damaged weights ({_first_line(error)})", path, "replace the file") from error

@@ -87,18 +87,25 @@ class SpokenSamples(Callback):
     def _keep(self, trainer: Trainer, key: str, spoken: list[Version], codec: Codec | None) -> None:
         folder = Path(trainer.default_root_dir) / "samples" / f"step={trainer.global_step:08d}"
         wavs: dict[str, Tensor] = {}
+        mels: dict[str, Tensor] = {}
         if codec is not None:
             wavs = {v.name: codec.decode(v.codes[None])[0].float().cpu() for v in spoken}
             for name, wav in wavs.items():
                 stem = f"{key}-{name}" if name else key
                 write(folder / f"{stem}.wav", wav, codec.sample_rate, overwrite=True)
-        mels = {v.title: log_mel(wavs[v.name], codec.sample_rate) for v in spoken if v.name in wavs}
+            mels = {v.title: _mel(wavs[v.name], codec) for v in spoken}
         codes = {v.title: v.codes.cpu() for v in spoken if v.name in ("", "first", "reference")}
-        hop = 320 / codec.sample_rate if codec is not None else 0.02
-        figure = spoken_figure(codes, mels, folder / f"{key}.png", hop)
-        if "" in wavs:
+        figure = spoken_figure(codes, mels, folder / f"{key}.png", 1 / codec.frame_rate if codec is not None else 0.02)
+        if codec is not None:
             for logger in trainer.loggers:
                 log_sample(logger, key, wavs[""], codec.sample_rate, figure, trainer.global_step)
+
+
+def _mel(wav: Tensor, codec: Codec) -> Tensor:
+    """The log-mel (80, L) of wav (T,), a frame each of the codec's; silence follows what is too short for one."""
+    n_fft = max(1024, 2 * codec.hop)
+    wav = torch.nn.functional.pad(wav, (0, max(0, n_fft - len(wav))))
+    return log_mel(wav, codec.sample_rate, n_fft, codec.hop, fmax=min(8000.0, codec.sample_rate / 2))
 
 
 def versions(lm: LanguageModel, condition: Condition, codes: Tensor, lengths: Tensor) -> list[list[Version]]:

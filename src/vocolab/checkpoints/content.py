@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
 from vocolab.files import local_path
-from vocolab.torchfile import read_torch
+from vocolab.torchfile import bare_names, read_torch
 
 FORMAT = 1  # of the card
 CARD = "vocolab"  # its key in a checkpoint, and in a safetensors file's metadata
@@ -45,7 +45,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             card = (file.metadata() or {}).get(CARD)
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            names = list(file.keys())
+            state = {bare: file.get_tensor(name) for name, bare in zip(names, bare_names(names), strict=True)}
         return {"state_dict": state} | ({} if card is None else {CARD: json.loads(card)})
     except (OSError, ValueError, SafetensorError) as error:
         raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
