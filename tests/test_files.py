@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from vocolab.errors import UsageError, VocolabError
@@ -69,3 +71,36 @@ def test_text_that_is_not_utf8_is_refused_naming_its_line(tmp_path, data, where)
         read_lines(tmp_path / "a.txt")
     with pytest.raises(VocolabError, match=f"cannot read the file .Is a directory.: {tmp_path}"):
         read_lines(tmp_path)
+
+
+WRITERS = {
+    "torch": "import torch; torch.save({'a': torch.zeros(50000)}, path)",
+    "safetensors": "import torch, safetensors.torch as st; st.save_file({'a': torch.zeros(50000)}, path)",
+    "numpy": "import numpy; numpy.save(path, numpy.zeros(50000))",
+    "soundfile": "import numpy, soundfile; soundfile.write(path, numpy.zeros(50000), 16000, format='WAV')",
+    "text": "path.write_text(50000 * ' ')",
+}
+
+
+@pytest.mark.parametrize("statement", WRITERS.values(), ids=WRITERS)
+def test_whatever_a_library_raises_on_a_full_disk_is_one_line(statement, tmp_path):
+    """The limit on the size of a file stands for a full disk."""
+    resource = pytest.importorskip("resource")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    exec(statement, {"path": tmp_path / "imported.npy"})  # imports may write, too
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))
+    try:
+        with pytest.raises(VocolabError, match=r"^cannot write \(.+\): .*: free space or choose another place$"):
+            with atomic(tmp_path / "file.npy") as path:
+                exec(statement, {"path": path})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["imported.npy"]
+
+
+def test_a_bug_is_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(KeyError), atomic(tmp_path / "file"):
+        raise KeyError("name")
+    with pytest.raises(RuntimeError, match="shapes"), atomic(tmp_path / "file"):
+        raise RuntimeError("shapes do not match")

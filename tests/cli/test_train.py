@@ -276,3 +276,26 @@ def test_two_processes(recipe):
     assert process.returncode == 0, err
     assert out == "" and "Traceback" not in err
     assert saved()["global_step"] == 4 and steps() == [0, 1, 2, 3]
+
+
+def test_optimizer_arguments_of_a_resume_count(recipe, caplog):
+    """Of a GAN's two optimizers; and where nothing changed, nothing is said."""
+    discriminator = '{"class_path": "MultiPeriodDiscriminator", "init_args": {"periods": [2], "channels": [4, 4]}}'
+    flags = ["--model.discriminator", discriminator]
+    assert fit(*flags, "--trainer.max_steps=2") == 0
+    assert fit(*flags, "--ckpt_path=last", "--trainer.max_steps=3") == 0
+    assert "optimizer:" not in caplog.text
+    assert fit(*flags, "--ckpt_path=last", "--model.optimizer.lr=1e-5", "--model.optimizer.betas=[0.7, 0.9]") == 0
+    (said,) = [record.getMessage() for record in caplog.records if "optimizer:" in record.getMessage()]
+    assert said == "optimizer: betas (0.9, 0.999) -> (0.7, 0.9), lr 0.0002 -> 1e-05 (from update 3 on)"
+    groups = [state["param_groups"][0] for state in saved()["optimizer_states"]]
+    assert [(group["lr"], tuple(group["betas"])) for group in groups] == [(1e-5, (0.7, 0.9))] * 2
+
+
+def test_tensorboard_that_is_not_installed_is_a_line(recipe, monkeypatch, caplog):
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+    with caplog.at_level("INFO"):
+        assert fit("--trainer.max_steps=2") == 0
+    assert "TensorBoard is not installed: the figures go into metrics.csv alone" in caplog.text
+    assert steps() == [0, 1] and not Path("runs/tiny/tensorboard").exists()

@@ -188,3 +188,41 @@ def test_a_logger_that_is_not_installed(recipe, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
     with pytest.raises(UsageError, match="install it, or leave out the part that needs it$"):
         _ = load_recipe(recipe, {"trainer.logger": "WandbLogger"}).trainer
+
+
+def test_whole_numbers_may_be_written_with_an_exponent(recipe):
+    """In recipes and in flags, for keys of every depth; what is a file or a float stays so."""
+    edit(recipe, "max_steps: 4", "max_steps: 1e5")
+    edit(recipe, "size: 2", "size: 2e1")
+    flags = ["--trainer.val_check_interval=5e3", "--checkpoint.every_n_train_steps", "2.5e3", "--model.vocoder.dim=1e1"]
+    flags += ["--data.shards", "./1e5", "--trainer.default_root_dir=./1e5", "--model.optimizer.lr", "1e1"]
+    config = Recipe(["-c", str(recipe), *flags, "--trainer.limit_val_batches", "1.0"]).config
+    found = [config.trainer.max_steps, config.trainer.val_check_interval, config.checkpoint.every_n_train_steps]
+    assert repr(found) == "[100000, 5000, 2500]"
+    assert config.data.batches.init_args.size == 20 and config.model.init_args.vocoder.init_args.dim == 10
+    assert (config.data.shards, config.trainer.default_root_dir) == ("1e5", "1e5")
+    assert repr(config.model.init_args.optimizer.init_args.lr) == "10.0"
+    assert repr(config.trainer.limit_val_batches) == "1.0"
+
+
+@pytest.mark.parametrize(
+    "flag, line",
+    [
+        ("--seed_everything=99999999999999999999", "a number of 20 digits: seed_everything: give at most 9223372036854775807"),
+        ("--seed_everything=4294967296", "the seed is 4294967296: seed_everything: give 0 to 4294967295"),
+        ("--seed_everything=-1", "the seed is -1: seed_everything: give 0 to 4294967295"),
+        ("--trainer.max_steps=1e30", "a number of 31 digits: trainer.max_steps: give at most 9223372036854775807"),
+        ("--model.vocoder.dim=1e30", "a number of 31 digits: model.init_args.vocoder.init_args.dim: give at most 9223372036854775807"),
+        ("--trainer.max_steps=1.5e0", "trainer.max_steps is '1.5': command line: expected int"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_too_large(flag, line, recipe):
+    with pytest.raises(UsageError) as caught:
+        Recipe(["-c", str(recipe), flag])
+    assert str(caught.value) == line
+
+
+def test_the_strategy_that_ddp_becomes_is_said(recipe, caplog):
+    with caplog.at_level("INFO"):
+        _ = load_recipe(recipe, {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}).trainer
+    assert "strategy ddp runs as ddp_find_unused_parameters_true: " in caplog.text

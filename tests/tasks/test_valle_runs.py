@@ -70,6 +70,10 @@ def test_twenty_steps_are_ten_and_ten_more_bit_for_bit(recipe):
     for key in ("state_dict", "ema_trained", "optimizer_states", "global_step", "epoch", "vocolab"):
         assert_equal(whole[key], parts[key], key)
     assert losses("whole") == losses("parts") and len(losses("whole")) == 20
+    # Another learning rate counts in a resumed run.
+    more = ["--trainer.max_steps", "21", "--trainer.default_root_dir", "parts", "--ckpt_path", "last"]
+    assert fit(*flags, *more, "--model.optimizer.lr", "1e-5") == 0
+    assert saved("parts")["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 1e-5
 
 
 def test_a_run_from_speech_to_speech(recipe, ground, capfd):

@@ -14,7 +14,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError
+from vocolab.files import cannot_write
 
 
 class Checkpoint(callbacks.Checkpoint):
@@ -150,13 +151,11 @@ def _written(path: Path, rank_zero: bool = True) -> Iterator[Path]:
         yield temporary
         if rank_zero:
             _replace(temporary, path)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
         _remove(temporary)
-        if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save raises it when the disk is full
-            raise
-        raise VocolabError(
-            f"cannot write the checkpoint ({error})", path, "free space, then go on with --ckpt_path last"
-        ) from error
+        if line := cannot_write(error, path, "free space, then go on with --ckpt_path last"):
+            raise line from error
+        raise
 
 
 def _replace(temporary: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
@@ -108,6 +108,12 @@ def complete(built: Any, run: Path) -> list[Logger]:
     if built is False:
         return []
     if built is None or built is True:
-        return [RunCSV(run), TensorBoardLogger(str(run), name="tensorboard", version="")]
+        try:
+            return [RunCSV(run), TensorBoardLogger(str(run), name="tensorboard", version="")]
+        except ModuleNotFoundError:
+            rank_zero_info(
+                "TensorBoard is not installed: the figures go into metrics.csv alone (pip install tensorboard)"
+            )
+            return [RunCSV(run)]
     named = list(built) if isinstance(built, (list, tuple)) else [built]
     return named if any(isinstance(logger, RunCSV) for logger in named) else [RunCSV(run), *named]

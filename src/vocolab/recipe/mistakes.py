@@ -215,12 +215,20 @@ def _wrong_type(fault: Fault, message: str, sources: Sources) -> UsageError:
 def _where(key: str, message: str, sources: Sources, value: str | None = None) -> tuple[str, str]:
     """How a key is spelt, and where."""
     for flag, given in sources.flags.items():
-        if without_init_args(flag) == without_init_args(key) and value in (None, given):
+        if without_init_args(flag) == without_init_args(key) and (value is None or _equal(value, given)):
             return flag, COMMAND_LINE
     if "NestedArg(" in message:
         return key, COMMAND_LINE
     place = sources.locate(key)
     return (place.key, str(place)) if place else (key, sources.recipe)
+
+
+def _equal(value: str, given: str) -> bool:
+    """Whether the parser's wording of a value can be what was given: it writes 1.5e0 as 1.5."""
+    try:
+        return value == given or float(value) == float(given)
+    except ValueError:
+        return False
 
 
 def _keys(parser: ArgumentParser) -> list[str]:

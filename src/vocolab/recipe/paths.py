@@ -19,6 +19,19 @@ from jsonargparse import Namespace
 from vocolab.errors import UsageError
 from vocolab.files import local_path
 
+NAMES = (
+    "shards",
+    "default_root_dir",
+    "root",
+    "path",
+    "checkpoint",
+    "decoder",
+    "vocoder",
+    "initialize_from",
+    "save_dir",
+    "ckpt_path",
+    "config",
+)  # of flags that take a path
 ALWAYS = ("shards", "default_root_dir")  # these are folders even where there is none yet; other names may be a hub's
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
@@ -28,6 +29,7 @@ from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
 from vocolab.recipe.mistakes import check_top_keys, explain, installed, raised_by_a_part
+from vocolab.recipe.numbers import check_sizes, use_whole_numbers, whole_flags
 from vocolab.recipe.sources import PARSER_MODE, Sources
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
@@ -72,6 +74,7 @@ class Recipe(LightningCLI):
         self.imports = [
             name for module, where, folders in self.sources.imports() for name in import_parts([module], where, folders)
         ]  # before parsing, which looks for classes among those that are imported
+        use_whole_numbers()
         try:
             super().__init__(
                 LightningModule,
@@ -96,7 +99,7 @@ class Recipe(LightningCLI):
                     "allow_abbrev": False,
                     "dump_header": [],
                 },
-                args=self.sources.arguments,
+                args=whole_flags(self.sources.arguments),
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
@@ -127,6 +130,7 @@ class Recipe(LightningCLI):
         self.config = parser.parse_args(args)
         self.config["import"] = list(dict.fromkeys(self.imports)) or None
         check_top_keys(self.sources, parser)
+        check_sizes(self.config)
         paths.read_paths(self.config, ROOTS)
         paths.settle(self.config, ROOTS, self.sources.recipes)
 
@@ -168,8 +172,9 @@ class Recipe(LightningCLI):
         _check_trainer(config)
         _check_strategy(config.strategy, self.config.model.class_path)
         if config.strategy == "ddp":
-            # Each of a GAN's two losses leaves parameters out, and so may a mixture's choice of experts.
             config.strategy = "ddp_find_unused_parameters_true"
+            why = "each of a GAN's losses leaves parameters out, and so may a mixture's choice of experts"
+            rank_zero_info(f"strategy ddp runs as {config.strategy}: {why}")
         config.logger = loggers.in_run(config.logger, self.run_folder)
         try:
             self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)

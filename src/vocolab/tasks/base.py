@@ -4,6 +4,7 @@ card in each checkpoint.
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import abstractmethod
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vocolab.data.batches import SpeechBatch
 from vocolab.data.module import SpeechDataModule
@@ -18,7 +20,7 @@ from vocolab.errors import UsageError
 from vocolab.files import local_path
 from vocolab.parts import modules_of
 from vocolab.rng import mix
-from vocolab.tasks.schedules import Constant, Rates, Schedule, Scheduler, check_schedule
+from vocolab.tasks.schedules import SCHEDULED, Constant, Rates, Schedule, Scheduler, check_schedule
 
 REMEDIES = {  # where a batch holds no such field
     "audio": "keep the audio in the shards",
@@ -27,6 +29,8 @@ REMEDIES = {  # where a batch holds no such field
     "text": "set --data.text",
     "prompts": "use TokenBudget",
 }
+
+log = logging.getLogger(__name__)
 
 
 class Task(LightningModule):
@@ -58,6 +62,22 @@ class Task(LightningModule):
         checkpoint["vocolab"] = {"format": 1, **card, "imports": modules_of(card)}
         _to_whole_update(checkpoint, self.trainer.accumulate_grad_batches)
 
+    def on_train_start(self) -> None:
+        """In a resumed run, replace the optimizer arguments of the checkpoint by those of the recipe, and say so."""
+        if not self.trainer.ckpt_path:
+            return
+        made = self.configure_optimizers()
+        made = made if isinstance(made, (list, tuple)) else [made]
+        kept = self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed has copied them to places of its own
+        changes: list[str] = []
+        for restored, fresh in zip(self.trainer.optimizers, made, strict=True):
+            changes += follow(restored, fresh, apply=not kept)
+        if not isinstance(self.schedule, Schedule):  # PyTorch's may have set others of the values in the checkpoint
+            changes = [change for change in changes if change.split()[0] not in {*SCHEDULED} - {"lr"}]
+        if changes and self.global_rank == 0:
+            how = "left as the checkpoint has it, by DeepSpeed" if kept else f"from update {self.global_step} on"
+            log.warning(f"optimizer: {', '.join(dict.fromkeys(changes))} ({how})")
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the random numbers and set the learning rates of this batch from its place alone, since Lightning's
         checkpoints hold no state of the random generators. Each batch of an accumulated update, and each rank, draws
@@ -71,6 +91,22 @@ class Task(LightningModule):
             self._rates = [Rates(self.schedule, optimizer, updates) for optimizer in self.trainer.optimizers]
         for rates in self._rates:
             rates.set(self.global_step)
+
+
+def follow(restored: Optimizer, fresh: Optimizer, apply: bool = True) -> list[str]:
+    """Where the arguments of `restored`, read from a checkpoint, differ from those of `fresh`, made by the recipe:
+    `["lr 0.0002 -> 0.0001"]`. `apply`: give `restored` those of `fresh`. What it has learnt of the gradients stays.
+    """
+    changes = []
+    for old, new in zip(restored.param_groups, fresh.param_groups, strict=True):
+        for name in new.keys() - {"params", "initial_lr"}:
+            place = "initial_lr" if name == "lr" and "initial_lr" in old else name  # the schedule multiplies that one
+            before, after = (tuple(v) if isinstance(v, list) else v for v in (old.get(place, new[name]), new[name]))
+            if before != after:
+                changes.append(f"{name} {before} -> {after}")
+            if apply:
+                old[place] = new[name]
+    return sorted(set(changes))
 
 
 def _to_whole_update(checkpoint: dict[str, Any], accumulate: int) -> None:

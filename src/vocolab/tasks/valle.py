@@ -229,6 +229,7 @@ class VALLETask(Task):
         return self._objective(self.loss(batch)) / UNIT
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         self._clock.start(float(self._tokens))
 
     def on_validation_start(self) -> None:
