@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vocolab.cli import COMMANDS, TRAINER
+from vocolab.cli import COMMANDS, TRAINER, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,6 +40,8 @@ def test_a_shown_command_is_taken(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     if words[0] == "make":
         assert re.search(rf"^{re.escape(words[1])}:", (ROOT / "Makefile").read_text(), re.M)
+    elif words[0] == "vocolab" and words[1].startswith("--"):
+        assert main(words[1:]) == 0
     elif words[0] == "vocolab" and words[1] in (*TRAINER, "prepare"):
         from vocolab.recipe import Recipe
 
