@@ -80,7 +80,7 @@ class EnCodec(Codec):
     """
 
     licence = "CC-BY-NC-4.0"
-    placement: Tensor  # empty; it moves with the codec
+    placement: Tensor
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class EnCodec(Codec):
     ):
         super().__init__()
         self.checkpoint, self.bandwidth, self.decoder = checkpoint, bandwidth, decoder
-        # Weights come late: they go where the codec was sent before.
+        # Weights are read later. This empty buffer moves with the codec and so keeps the device and type for them.
         self.register_buffer("placement", torch.empty(0), persistent=False)
         self._networks: _Networks | None = None  # not submodules: see `_apply`
 

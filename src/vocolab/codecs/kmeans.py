@@ -51,9 +51,9 @@ class KMeansCodec(Codec):
     (residual quantisation); a small NAR predicts few of them better than many. Content features first, because a
     language model learns such codes from text in minutes, and those of mels alone hardly.
 
-    encoder: an `Encoder`, such as `Whisper`; its weights are its own business and are in no state dict of the codec.
-    vocoder: log-mel (B, L, n_mels) at the encoder's hop -> waveform. A string names its checkpoint, for a caller who
-    can read it and gives the module to `receive`; its weights are in the state dict under `vocoder.`.
+    encoder: an `Encoder`, such as `Whisper`; its weights are in no state dict of the codec.
+    vocoder: log-mel (B, L, n_mels) at the encoder's hop -> waveform. A string names its checkpoint: the caller reads it
+    and hands the module to `receive`; its weights are in the state dict under `vocoder.`.
     `fit` and a state dict give the codebooks; until then `fitted` is False.
     """
 

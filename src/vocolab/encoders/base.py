@@ -16,9 +16,13 @@ from vocolab.errors import VocolabError
 class Encoder(nn.Module, ABC):
     """Waveform (B, T) at `sample_rate` Hz -> features (B, L, dim), one frame every `hop` samples.
 
-    Constructing an encoder is cheap: at most a small configuration file is read, so that a recipe whose shards exist
-    never loads weights. `load` reads the weights of the layers asked for; `forward` calls it when needed. Weights are
-    frozen.
+    What holds for every encoder:
+    - Constructing it is cheap: at most a small configuration file is read, so that a recipe whose shards exist never
+      loads weights. `load` reads the weights of the layers asked for; `forward` and `layers` call it when needed.
+    - Weights are frozen, and in no state dict before they are loaded.
+    - The features of a row are those that it has alone, whatever stands beside it in the batch.
+    - A waveform that is not (B, T), not floating-point, not finite or shorter than `min_samples` is refused with a
+      `VocolabError`, as is a layer that does not exist; subclasses call `_check` and `_layers_or_default` for it.
     """
 
     sample_rate: int
@@ -28,17 +32,17 @@ class Encoder(nn.Module, ABC):
     min_samples: int = 400  # shorter input has no frame
     chunk_seconds: float = 60.0  # `encode_long` cuts what is longer
     context_seconds: float = 2.0  # and gives each piece this much more on both sides
-    placement: Tensor  # empty; it moves with the encoder
+    placement: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Weights come late: they go where the encoder was sent before.
+        # Weights are read later. This empty buffer moves with the encoder and so keeps the device and type for them.
         self.register_buffer("placement", torch.empty(0), persistent=False)
 
     @abstractmethod
     def load(self, layers: Sequence[int] | None = None) -> Self:
-        """Read the weights up to the deepest of `layers` (default: `self.layer`) and return self. Does nothing the
-        second time.
+        """Read the weights up to the deepest of `layers` (default: `self.layer`), unless they are there; return self.
+        Raises `VocolabError` where they cannot be read or are another model's.
         """
 
     @abstractmethod
@@ -90,7 +94,7 @@ class Encoder(nn.Module, ABC):
         return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
 
     def _frame_samples(self) -> int:
-        """Samples from a frame's first to the last that it needs in order to exist."""
+        """Samples that a frame needs in order to exist, from its first on."""
         return self.min_samples
 
     def _pieces(self, frames: int) -> Iterator[tuple[int, int, int, int]]:

@@ -25,9 +25,8 @@ PUBLISHED = {
     "microsoft/wavlm-large": WavLMShape(dim=1024, depth=24, heads=16, ffn=4096, group_norm=False, pre_norm=True),
 }
 
-CPU_FRAMES = (
-    640  # encoded at once, padding included: beyond, a CPU gets slower (its maps outgrow what the allocator reuses)
-)
+# Frames encoded at once, padding included. With more a CPU gets slower: the maps outgrow the memory that is used again.
+CPU_FRAMES = 640
 GPU_FRAMES = 16384
 
 _LAYER = r"encoder\.layers\.(\d+)\."

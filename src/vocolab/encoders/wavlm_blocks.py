@@ -61,11 +61,11 @@ class WavLMShape:
 
 
 class Convolution(nn.Module):
-    """A strided convolution over (T, C), then its norm and GELU, as matrix products: twice as fast on a CPU as
-    `conv1d`, whose layout would be turned around for every layer norm.
+    """A strided convolution over (T, C), computed as matrix products; `norm` is what follows it.
 
-    A group of `stride` taps sees the rows of T / stride consecutive, unshared groups of samples: one product a group of
-    taps.
+    On a CPU this is twice as fast as `conv1d`, whose output would have to be transposed for every layer norm. The input
+    is cut into T / stride groups of `stride` samples, and the kernel into groups of `stride` taps. Each group of taps
+    is multiplied with all groups of samples at once, shifted by its place in the kernel.
     """
 
     def __init__(self, channels: int, dim: int, kernel: int, stride: int, bias: bool, norm: bool):
@@ -88,10 +88,10 @@ class Convolution(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution of `kernel` frames centred on each, by overlap-save in the frequency domain: a twelfth of
-    the time.
+    """A grouped convolution of `kernel` frames centred on each frame, computed in the frequency domain (overlap-save),
+    which takes a twelfth of the time.
 
-    `spectrum` is the transform of the kernel (weight norm folded), made when the weights are read.
+    `spectrum` is the transform of the kernel with its weight norm folded; it is made when the weights are read.
     """
 
     def __init__(self, dim: int, kernel: int, groups: int):
@@ -218,8 +218,8 @@ class WavLMNetwork(nn.Module):
         return [outputs[i] for i in wanted]
 
     def extract(self, wav: Tensor, lengths: Tensor) -> Tensor:
-        """wav (B, T) -> (B, L, conv_dim). Rows lie end to end, each a whole number of hops, and are convolved as one: a
-        frame that exists sees only its own row, the others are cut off.
+        """wav (B, T) -> (B, L, conv_dim). The rows, each padded to a whole number of hops, are laid end to end and
+        convolved as one. Frames that reach into the next row are cut off; all others see their own row alone.
         """
         shape = self.shape
         rows = F.pad(wav, (0, -wav.shape[1] % shape.hop)).unsqueeze(-1)  # (B, P, 1)
@@ -232,7 +232,7 @@ class WavLMNetwork(nn.Module):
         for start in range(0, total, segment):
             stop = min(start + segment, total)
             samples = x[start * shape.hop : min(stop + overlap, total) * shape.hop]
-            with torch.autocast(x.device.type, enabled=False):  # its products accumulate in place, in one type
+            with torch.autocast(x.device.type, enabled=False):  # sums in place need one type
                 pieces.append(self._convolve(samples, lengths)[: stop - start])
         return torch.cat(pieces).unflatten(0, (len(rows), count))[:, : shape.frames(wav.shape[1])]
 

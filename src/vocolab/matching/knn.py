@@ -57,11 +57,11 @@ class Pool:
         _check_k(k, len(self) - int((spans[:, 1] - spans[:, 0]).max()) if len(query) else len(self))
         best = torch.full((len(query), k), -torch.inf, device=query.device)
         indices = torch.zeros((len(query), k), dtype=torch.long, device=query.device)
-        # Written over and over: fresh memory for each block would cost a tenth of the time.
+        # One buffer for all blocks: allocating memory for each would cost a tenth of the time.
         buffer = query.new_empty(min(len(query), QUERY_BLOCK) * min(len(self), self.block))
         for columns in _spans(len(self), self.block):  # outermost, so that each block is read and converted once
-            # The query's norm changes no order, and the pool's enters as a factor of the columns: no normalised copy is
-            # made.
+            # No normalised copies: the query's norm does not change the order of a row, and the pool's norms become
+            # factors of the columns.
             block = _rows(self.frames, columns).to(query.device).T
             scale = self.scale[columns.start : columns.stop].to(query.device)
             for rows in map(_slice, _spans(len(query), QUERY_BLOCK)):

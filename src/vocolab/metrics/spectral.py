@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def mel_distance(mel: Tensor, reference: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute difference of log-mels (B, C, L) over the first `lengths` (B,) frames of each row, and the number
-    of those frames.
+    """The mean absolute difference of log-mels (B, C, L) over the first lengths[b] frames of each row b, and how many
+    frames those are together.
     """
     frames = min(mel.shape[-1], reference.shape[-1])
     distance = (mel[..., :frames] - reference[..., :frames]).abs().mean(1)  # (B, L)

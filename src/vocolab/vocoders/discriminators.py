@@ -38,7 +38,7 @@ class Discriminator(nn.Module, ABC):
         """Judge waveforms (B, T)."""
 
     def pair(self, real: Tensor, fake: Tensor) -> tuple[list[Judgement], list[Judgement]]:
-        """Judge real and fake, both (B, T), in one pass: weights are normalised once and have one gradient."""
+        """Judge real and fake, both (B, T), in one pass, so that weights are normalised once and have one gradient."""
         both = [judgement.split(len(real)) for judgement in self(torch.cat([real, fake]))]
         return [first for first, _ in both], [second for _, second in both]
 
@@ -64,7 +64,11 @@ def _activations(convs: Iterable[nn.Module], conv_post: nn.Module, x: Tensor) ->
 
 
 class PeriodConv(WNConv2d):
-    """The official kernel (k, 1), applied along the last dimension: vector units starve where that is the period."""
+    """A convolution along the last dimension, which is time, with the official kernel (k, 1) turned to (1, k).
+
+    The official layout has the period last. A CPU's vector instructions work along the last dimension, and a period of
+    2 to 11 would leave most of each vector empty.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernel().transpose(2, 3), self.bias, self.stride[::-1], self.padding[::-1])
@@ -168,7 +172,9 @@ class MultiScaleDiscriminator(Discriminator):
 
 
 class SpectrogramConv(WNConv2d):
-    """In channels-last layout, twice as fast on a CPU for few channels; not the first, whose input has a single one."""
+    """A convolution that computes in channels-last layout, which is twice as fast on a CPU for few channels. The first
+    of a network, whose input has one channel, gains nothing and keeps the usual layout.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.kernel()

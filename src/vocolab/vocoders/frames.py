@@ -30,7 +30,8 @@ class FrameNet(nn.Module):
         self.conv_post = WNConv1d(channels[-1], 1, 3, padding=1)
 
     def forward(self, wav: Tensor) -> Judgement:
-        # Compressed, and linear near zero: a power below 1 has no bound on its slope there, and magnifies rounding.
+        # Magnitudes are compressed by a logarithm that is linear near zero. A power below 1 is infinitely steep there,
+        # which would magnify rounding errors.
         x = torch.log1p(self.gain * spectrogram(wav.float(), self.window, self.hop)).transpose(1, 2)  # (B, bins, L)
         maps = []
         for conv in self.convs:

@@ -28,7 +28,7 @@ def _same(channels: int, kernel: int, dilation: int) -> WNConv1d:
 
 
 class ResBlock1(nn.Module):
-    """Each dilated convolution is followed by one of dilation 1, with a residual around the pair (V1 and V2)."""
+    """Pairs of a dilated convolution and one of dilation 1, with a residual around each pair (V1 and V2)."""
 
     def __init__(self, channels: int, kernel: int, dilations: Sequence[int]):
         super().__init__()
@@ -43,7 +43,7 @@ class ResBlock1(nn.Module):
 
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
-        """Samples on each side that decide an output sample."""
+        """Samples on each side that an output sample depends on."""
         return sum((kernel - 1) // 2 * (dilation + 1) for dilation in dilations)
 
 
@@ -62,7 +62,7 @@ class ResBlock2(nn.Module):
 
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
-        """Samples on each side that decide an output sample."""
+        """Samples on each side that an output sample depends on."""
         return sum((kernel - 1) // 2 * dilation for dilation in dilations)
 
 
@@ -164,9 +164,10 @@ class HiFiGAN(Vocoder):
             raise UsageError(f"resblock_kernels {list(self.resblock_kernels)}", "HiFiGAN", "take odd ones")
 
     def _context(self, reach: int) -> int:
-        """Frames each side that decide a sample; `reach` is that of the widest residual block, in its own samples.
+        """Frames on each side that a sample depends on.
 
-        Walks back from the samples of frame 0 to the frames they need: `first` and `last`, at each stage's rate.
+        reach: that of the widest residual block, in samples of its stage. This walks back from the samples of frame 0
+        to the frames they need: `first` and `last`, at each stage's rate.
         """
         first, last = -3, self.hop - 1 + 3  # conv_post
         for rate, kernel in zip(reversed(self.upsample_rates), reversed(self.upsample_kernels), strict=True):

@@ -53,8 +53,8 @@ class MelLoss(WaveLoss):
 class MultiResolutionSTFTLoss(WaveLoss):
     """Spectral convergence plus L1 of log magnitudes, averaged over resolutions (n_fft, hop).
 
-    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6; the convergence is a row's, averaged, so that the loss of
-    a batch is the mean of its parts' and several ranks learn what one would.
+    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6. The convergence is computed for each row and averaged, so
+    that the loss of a batch is the mean of its rows' losses, and several ranks learn what one rank would.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ def feature_matching_loss(real: Sequence[Judgement], fake: Sequence[Judgement], 
 def generator_losses(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Adversarial and feature-matching loss of `fake` (B, T), whose gradients reach the generator alone.
 
-    D's parameters are frozen and the real maps computed without a graph: the generator's gradients are bit for bit
-    those of the plain order of work (both with gradients), for half the time.
+    The discriminator's parameters are frozen and the maps of `real` are computed without a graph. The generator's
+    gradients are bit for bit the same as without these savings, in half the time.
     """
     with frozen(discriminator):
         with torch.no_grad():

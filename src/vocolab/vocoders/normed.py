@@ -1,9 +1,9 @@
 """Convolutions with weight or spectral norm, under the parameter names of the official checkpoints.
 
-torch's `parametrizations` name their tensors differently and break when a module is deep-copied and unparametrised
-(EMA and export do such things); its older hooks recompute the weight at every forward and cannot be copied after one.
-These modules hold `bias`, `weight_g`, `weight_v` (or `weight_orig`, `weight_u`, `weight_v`) as ordinary parameters, in
-the official order.
+torch has two implementations. Its `parametrizations` name their tensors differently and break when a module is copied
+deeply and then unparametrised, as EMA and export do. Its older hooks compute the weight anew at every forward, and a
+module cannot be copied after one. The modules here hold `bias`, `weight_g`, `weight_v` (or `weight_orig`, `weight_u`,
+`weight_v`) as ordinary parameters, in the official order.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class SNConv1d(Normed, nn.Conv1d):
             F.normalize(matrix @ self.weight_v, dim=0, eps=1e-12, out=self.weight_u)
 
     def normalized(self) -> Tensor:
-        # Full precision under autocast, whose products would not have the type of the buffers.
+        # Without autocast, whose products would have another type than the buffers.
         with torch.autocast(self.weight_orig.device.type, enabled=False):
             matrix = self.weight_orig.flatten(1)
             if self.training:
