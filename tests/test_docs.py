@@ -49,6 +49,8 @@ def test_a_shown_command_is_taken(words, monkeypatch):
             return
         arguments = [w for i, w in enumerate(words[2:], 2) if w != "--workers" and words[i - 1] != "--workers"]
         assert Recipe(arguments).config.trainer.max_steps > 0
+    elif words[0] == "vocolab" and words[1].startswith("-"):
+        assert main(words[1:]) == 0
     elif words[0] == "vocolab":
         parser = argparse.ArgumentParser()
         importlib.import_module(COMMANDS[words[1]][0]).add_arguments(parser)
@@ -75,3 +77,11 @@ def test_the_page_on_other_sample_rates_fits_together(tmp_path, speech_folder):
         _ = Recipe(
             [*base, "--model.losses", "[{class_path: MelLoss, init_args: {sample_rate: 16000, fmax: 8000}}]"]
         ).model
+
+
+def test_the_page_on_architecture_names_what_is_there():
+    page, source = (ROOT / "docs/architecture.md").read_text(), ROOT / "src" / "vocolab"
+    named = set(re.findall(r"\b([\w/]+\.py)\b", page))
+    assert [name for name in named if not ((source / name).exists() or (ROOT / name).exists())] == []
+    folders = {path.name for path in source.iterdir() if (path / "__init__.py").exists()}
+    assert len(folders) > 10 and [name for name in folders if not re.search(rf"\b{name}\b", page)] == []
