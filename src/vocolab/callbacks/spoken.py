@@ -16,7 +16,7 @@ from vocolab.callbacks.samples import log_sample
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import VocolabError
-from vocolab.lm import AR, NAR, LanguageModel
+from vocolab.lm import AR, NAR, LanguageModel, fast
 from vocolab.lm.base import Condition, Response
 from vocolab.lm.sampling import Sampling
 from vocolab.pictures import spoken_figure
@@ -67,7 +67,7 @@ class SpokenSamples(Callback):
         if len(rows):
             condition = pl_module.condition(batch).select(rows)
             codec = self._speaker(pl_module)
-            said = versions(pl_module.lm, condition, batch.codes[rows], batch.lengths[rows])
+            said = versions(fast.prepare(pl_module.lm), condition, batch.codes[rows], batch.lengths[rows])
             for key, spoken in zip(batch.keys, said, strict=False):
                 self._keep(trainer, key, spoken, codec)
 

@@ -14,7 +14,7 @@ from vocolab.checkpoints import fill, read_checkpoint, section
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError, VocolabError
-from vocolab.lm import NAR, Split, Unified
+from vocolab.lm import NAR, Split, Unified, fast
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
@@ -209,7 +209,7 @@ class VALLETask(Task):
         codec.check_can_decode()
         condition = self.condition(batch)
         seeds = batch_idx * 65536 + torch.arange(len(condition))  # the same speech each time
-        response = self.lm.generate(condition, Sampling(), seeds=seeds)
+        response = fast.prepare(self.lm).generate(condition, Sampling(), seeds=seeds)
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
         with torch.autocast(self.device.type, enabled=False):  # waveforms need full precision
             return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]

@@ -201,6 +201,16 @@ def test_dropout_is_for_training_alone(case):
     assert not torch.allclose(full(backbone, x), full(backbone, x))
 
 
+@pytest.mark.parametrize("name", ["Transformer", "Llama", "Mixtral", "BitNet"])
+def test_attention_dropout_is_for_training_alone_and_off_by_default(name):
+    x, off = inputs(1, 8), make((name, {}), dropout=0.0)
+    torch.testing.assert_close(full(off.train(), x), full(off.eval(), x), atol=1e-5, rtol=1e-5)
+    on = make((name, {"attention_dropout": 0.5}), dropout=0.0)
+    torch.testing.assert_close(full(on, x), full(off, x))
+    for causal in (True, False):
+        assert not torch.allclose(full(on.train(), x, causal), full(on, x, causal))
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_gradient_checkpointing_changes_no_gradient(case, causal):
     x, lengths, results = inputs(2, 10), torch.tensor([10, 7]), []

@@ -1,4 +1,4 @@
-"""Dropout that a CPU is quick at."""
+"""Dropout that a CPU is quick at, in training; a model in eval has none."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """x with the share `p` of its elements zero and the rest scaled to keep the mean.
 
     On a CPU torch draws a number for each element, one after the other: more than a third of a training step of a small
-    model. Here one draw of 64 bits decides eight elements, `p` being rounded to a multiple of 1/256.
+    model. Here one draw of 64 bits decides eight elements, `p` being rounded to a multiple of 1/256. Elsewhere, and
+    under `torch.compile`, it is torch's own.
     """
     dropped = round(256 * p)
-    if not training or x.device.type != "cpu" or not 0 < dropped < 256:
+    if not training or x.device.type != "cpu" or not 0 < dropped < 256 or torch.compiler.is_compiling():
         return F.dropout(x, p, training)
     drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     kept = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
