@@ -9,6 +9,7 @@ folder for the files that it needs. Its tests take `make`, which makes a new one
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,26 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def own_parts(given: Sequence[str], base: type) -> dict[str, Callable[[Path], Any]]:
-    """The parts that --part names, as far as they are of type `base`: the value of a slot, its file or a class path."""
-    found: dict[str, Callable[[Path], Any]] = {}
+    """What makes the parts of type `base` that --part names."""
+    return {
+        described["class_path"]: lambda folder, described=described: build(described, base)
+        for _, described in own_classes(given, base)
+    }
+
+
+def own_classes(given: Sequence[str], base: type) -> list[tuple[type, dict[str, Any]]]:
+    """The classes of type `base` that --part names, and the descriptions of the parts: each is given as the value of a
+    slot, as the file of one, or as a class path.
+    """
+    found = []
     for text in given:
         value = yaml.safe_load(Path(text).read_text() if text.endswith((".yaml", ".yml")) else text)
         described = {"class_path": value} if isinstance(value, str) else value
         import_parts(modules_of(described), "--part")
         module, _, name = described["class_path"].rpartition(".")
-        if issubclass(getattr(__import__(module, fromlist=[name]), name), base):
-            found[name] = lambda folder, described=described: build(described, base)
+        cls = getattr(importlib.import_module(module), name)
+        if issubclass(cls, base):
+            found.append((cls, described))
     return found
 
 

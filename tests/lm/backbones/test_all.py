@@ -1,9 +1,12 @@
-"""What every backbone promises (backbones/base.py), held for each of them."""
+"""What every backbone promises (backbones/base.py), held for each of them; tests/contract.py says how for your own."""
+
+import inspect
 
 import pytest
 import torch
 from torch import nn
 
+from tests.contract import own_classes
 from vocolab.errors import VocolabError
 from vocolab.lm import backbones, fast
 from vocolab.lm.backbones import Backbone
@@ -27,22 +30,31 @@ TOLERANCE = dict(atol=1e-5, rtol=1e-5)
 
 
 def case_name(case):
-    return "-".join([case[0], *(f"{key}={value}" for key, value in case[1].items())])
+    name = case[0] if isinstance(case[0], str) else case[0].__name__
+    return "-".join([name, *(f"{key}={value}" for key, value in case[1].items())])
 
 
 def make(case, **more) -> Backbone:
     """A small backbone whose weights are large enough for every layer to matter."""
     torch.manual_seed(1)
-    model = getattr(backbones, case[0])(**{**SMALL, **case[1], **more})
+    cls = getattr(backbones, case[0]) if isinstance(case[0], str) else case[0]
+    accepted = inspect.signature(cls).parameters
+    if lacking := [name for name in more if name not in accepted]:
+        pytest.skip(f"it has no {lacking[0]}")
+    sizes = {name: value for name, value in SMALL.items() if name in accepted}
+    model = cls(**{**sizes, **case[1], **more})
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=0.15)
     return model.eval()
 
 
-@pytest.fixture(params=CASES, ids=case_name)
-def case(request):
-    return request.param
+def pytest_generate_tests(metafunc):
+    """`CASES`, or the backbones that --part names; of their arguments, `dim` is the one here."""
+    if "case" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--part")
+        own = [(cls, {**part.get("init_args", {}), "dim": DIM}) for cls, part in own_classes(given, Backbone)]
+        metafunc.parametrize("case", own if given else CASES, ids=case_name)
 
 
 def rounds(case):
@@ -239,7 +251,7 @@ def test_every_weight_learns(case):
 def test_a_description_rebuilds_it(case):
     backbone = make(case)
     description = describe(backbone)
-    assert description["init_args"]["ffn"] == 48
+    assert description["init_args"]["dim"] == DIM
     again = build(description, Backbone).eval()
     again.load_state_dict(backbone.state_dict())
     x = inputs(1, 5)

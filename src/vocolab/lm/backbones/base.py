@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
 
     `forward` with `causal` and without use the same weights: `Unified` trains one network both ways. Weights must not
     belong to one direction alone, for distributed training waits for the gradient of each weight in every step.
-    tests/lm/backbones/test_all.py holds any backbone to all this: add it to its `CASES`.
+    tests/lm/backbones/test_all.py holds any backbone to all this: add it to its `CASES`, or name it with --part.
     """
 
     dim: int
