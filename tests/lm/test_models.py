@@ -204,7 +204,7 @@ def test_later_frames_never_change_earlier_guesses_of_the_ar() -> None:
 
 
 def test_the_nar_sees_both_ways_and_only_lower_levels() -> None:
-    # In the reference, the NAR of every backbone but one is causal.
+    # In the program `vall_e`, the NAR of every backbone but one is causal.
     model = make("nar")
     sharpen(model)
     condition, codes, lengths = batch()
@@ -223,8 +223,8 @@ def test_the_nar_sees_both_ways_and_only_lower_levels() -> None:
 
 
 def test_no_level_is_shifted() -> None:
-    # In the reference, training shifts the NAR's first input and generation does not. Here, a NAR whose backbone does
-    # nothing sees just its own frame: its guesses at a frame follow that frame's codes and no other's.
+    # In the program `vall_e`, training shifts the NAR's first input and generation does not. Here, a NAR whose backbone
+    # does nothing sees just its own frame: its guesses at a frame follow that frame's codes and no other's.
     model = make("nar")
     model.backbone.blocks = torch.nn.ModuleList()
     sharpen(model)

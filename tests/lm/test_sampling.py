@@ -41,7 +41,7 @@ def test_repetition_penalty() -> None:
 
 @pytest.mark.parametrize("stop_logit", [-3.0, -0.1, 0.0, 0.1, 3.0])
 def test_positive_length_penalty_lengthens_whatever_the_sign(stop_logit: float) -> None:
-    # The reference divides the logit, and so shortens where it is negative.
+    # The program `vall_e` divides the logit, and so shortens where it is negative.
     logits = torch.tensor([[1.0, stop_logit]])
     before = logits.softmax(1)[0, 1]
     stops = [sampling.length_penalty(logits, n, 0.5, stop=1).softmax(1)[0, 1] for n in (2, 10, 100)]
@@ -97,6 +97,17 @@ def test_mirostat_golden() -> None:
     assert float(s) == pytest.approx(1.2, abs=1e-9)
     for mu, wanted in ((0.2, 0), (3.0, 2), (6.0, 11)):  # golden: k before the one that is added
         assert int(sampling.mirostat_k(s, torch.tensor([mu]).double(), 1024)) == wanted + 1
+
+
+def test_mirostat_estimates_from_the_hundred_likeliest() -> None:
+    """Equation 10 of the paper with m = 100: the exponent of tokens that fall off faster from rank 51 on."""
+    ranks = torch.arange(1, 301).double()
+    ranked = torch.where(ranks <= 50, 1 / ranks, 50 / ranks**2)[None]
+    pairs = [(math.log((i + 1) / i), math.log(float(ranked[0, i - 1] / ranked[0, i]))) for i in range(1, 101)]
+    wanted = sum(t * b for t, b in pairs) / sum(t * t for t, _ in pairs)
+    assert float(sampling.zipf_exponent(ranked)) == pytest.approx(wanted, rel=1e-9)
+    first_half = sum(t * b for t, b in pairs[:50]) / sum(t * t for t, _ in pairs[:50])
+    assert abs(first_half - wanted) > 1e-3
 
 
 @pytest.mark.parametrize("s", [1.0, 1.0 + 1e-9, 0.0, -0.5, 50.0])

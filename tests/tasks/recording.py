@@ -1,4 +1,4 @@
-"""What keeps the gradients of every update: named in a recipe by the tests of several ranks."""
+"""What keeps the gradients and the seeds of every update, for the tests of several ranks."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ class RecordGradients(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{trainer.global_step}-{part}.pt"
             torch.save({names[id(p)]: p.grad.clone() for p in own}, path)
+
+
+class RecordSeeds(Callback):
+    """Leave a file named by the seed of each update and rank in `folder`."""
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / str(torch.initial_seed())).touch()
 
 
 class Dealt(Unified):

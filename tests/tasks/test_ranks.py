@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 
+import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard error it was imported under)
 from tests.data.speech import librispeech
 from tests.tasks.codes import codes_recipe
-from tests.tasks.recording import Dealt, RecordedSGD
+from tests.tasks.recording import Dealt, RecordedSGD, RecordSeeds
 from tests.tasks.tokens import Tokens
+from vocolab.cli import main
+from vocolab.lm import Unified
 from vocolab.lm.backbones import Transformer
 from vocolab.tasks import VALLETask
 
@@ -31,10 +34,25 @@ trainer:
 checkpoint: {every_n_train_steps: 100}
 model: {init_args: {adversarial_from: 1, optimizer: {init_args: {lr: 1.0e-12}}}}
 """
+TWO = {"strategy": "ddp_fork", "devices": 2}
 
 
-def run(recipe: Path, *flags: str) -> None:
-    command = [sys.executable, "-m", "vocolab", "fit", "-c", str(recipe), *flags]
+def fit(task: LightningModule, data: LightningDataModule, **settings) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        **settings,
+    )
+    trainer.fit(task, data)
+
+
+def run(recipe: str, *flags: str) -> None:
+    command = [sys.executable, "-m", "vocolab", "fit", "-c", recipe, *flags]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/src", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
@@ -45,7 +63,7 @@ def gradients(folder: Path, shards: Path, corpus: Path, *flags: str) -> dict[str
     (folder / "more.yaml").write_text(SETTINGS.replace("FOLDER", str(folder / "gradients")))
     more = ["-c", str(folder / "more.yaml"), "--data.corpus", str(ROOT / "configs/corpus/folder.yaml")]
     more += ["--data.corpus.root", str(corpus), "--data.corpus.val", "['*-0003']", "--data.shards", str(shards)]
-    run(ROOT / "recipes/quickstart.yaml", *more, "--trainer.default_root_dir", str(folder / "run"), *flags)
+    run(str(ROOT / "recipes/quickstart.yaml"), *more, "--trainer.default_root_dir", str(folder / "run"), *flags)
     return {path.stem: torch.load(path) for path in sorted((folder / "gradients").iterdir())}
 
 
@@ -71,13 +89,13 @@ def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path
     text = codes_recipe(corpus, tmp_path / "shards", dropout=0.0)
     recorded = "optimizer: {class_path: tests.tasks.recording.RecordedSGD, init_args: {folder: FOLDER}}"
     text = text.replace("optimizer: torch.optim.AdamW", recorded)
-    for name, flags in {
-        "one": ["--trainer.accumulate_grad_batches", "2"],
-        "two": ["--trainer.devices", "2", "--trainer.strategy", "ddp"],
-    }.items():
+    flags = {}
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "recipe.yaml").write_text(text.replace("FOLDER", str(tmp_path / name / "gradients")))
-        run(tmp_path / name / "recipe.yaml", "--trainer.default_root_dir", str(tmp_path / name / "run"), *flags)
+        flags[name] = [str(tmp_path / name / "recipe.yaml"), "--trainer.default_root_dir", str(tmp_path / name / "run")]
+    assert main(["fit", "-c", *flags["one"], "--trainer.accumulate_grad_batches", "2"]) == 0
+    run(*flags["two"], "--trainer.devices", "2", "--trainer.strategy", "ddp")
     for update in range(3):
         one, two = (torch.load(tmp_path / name / "gradients" / f"{update}.pt") for name in ("one", "two"))
         assert len(one) == len(two) > 30
@@ -92,26 +110,20 @@ def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path
 def test_two_ranks_of_a_unified_model_are_one_process_though_their_rows_draw_other_levels(tmp_path):
     """One of them has no row of the first codebook, and so no text to learn."""
     sizes = {"levels": 3, "size": 12, "symbols": 12, "text_weight": 0.5}
-    ranks = {"strategy": "ddp_fork", "devices": 2}
-    for name, settings in {"one": {"accumulate_grad_batches": 2}, "two": ranks}.items():
+    for name, settings in {"one": {"accumulate_grad_batches": 2}, "two": TWO}.items():
         seed_everything(7, verbose=False)
         optimizer = functools.partial(RecordedSGD, folder=str(tmp_path / name))
         task = VALLETask(Dealt(Transformer(16, 2, 1, dropout=0.0), **sizes), optimizer)
-        trainer = Trainer(
-            max_steps=3,
-            default_root_dir=tmp_path,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            limit_val_batches=0,
-            **settings,
-        )
-        trainer.fit(task, Tokens())
+        fit(task, Tokens(), max_steps=3, default_root_dir=tmp_path, **settings)
     for update in range(3):
         one, two = (torch.load(tmp_path / name / f"{update}.pt") for name in ("one", "two"))
         assert len(one) == len(two) > 20
         for expected, found in zip(one, two, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_each_rank_draws_random_numbers_of_its_own(tmp_path):
+    seed_everything(7, verbose=False)
+    task = VALLETask(Unified(Transformer(16, 2, 1), levels=3, size=12, symbols=12))
+    fit(task, Tokens(), max_steps=2, default_root_dir=tmp_path, callbacks=[RecordSeeds(str(tmp_path / "seeds"))], **TWO)
+    assert len(list((tmp_path / "seeds").iterdir())) == 4  # a file's name is a seed

@@ -77,21 +77,21 @@ def gradients(folder: Path, lm, data, updates: int, **settings) -> list[dict]:
 
 
 @pytest.mark.parametrize("kind", [Split, Unified])
-def test_ten_steps_and_ten_more_are_twenty(tmp_path, kind):
+def test_five_steps_and_five_more_are_ten(tmp_path, kind):
     def task():
         seed_everything(7, verbose=False)
         lm = Unified(Means(16, 0.2), **FEW, text_weight=0.5, corrupt=0.1) if kind is Unified else None
         return small_task(lm, dropout=0.2, schedule=WarmupCosine(30, 4))
 
-    run(tmp_path / "whole", task(), Tokens(), 20, callbacks=[EMA(0.9, "lm.")])
-    run(tmp_path / "parts", task(), Tokens(), 10, callbacks=[EMA(0.9, "lm.")])
+    run(tmp_path / "whole", task(), Tokens(), 10, callbacks=[EMA(0.9, "lm.")])
+    run(tmp_path / "parts", task(), Tokens(), 5, callbacks=[EMA(0.9, "lm.")])
     last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
-    run(tmp_path / "parts", task(), Tokens(), 20, resume=last, callbacks=[EMA(0.9, "lm.")])
+    run(tmp_path / "parts", task(), Tokens(), 10, resume=last, callbacks=[EMA(0.9, "lm.")])
     whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
-    assert whole["global_step"] == 20
+    assert whole["global_step"] == 10
     for key in ("state_dict", "ema_trained", "optimizer_states", "global_step", "vocolab"):
         assert_equal(whole[key], parts[key], key)
-    assert whole["vocolab"]["statistics"]["tokens"] > 20 * 4 * 2
+    assert whole["vocolab"]["statistics"]["tokens"] > 10 * 4 * 2
 
 
 def test_accumulated_batches_are_one_big_batch(tmp_path):
@@ -266,7 +266,7 @@ def test_the_average_counts_updates_not_batches(tmp_path):
         def on_train_batch_end(self, trainer, module, *_):
             history.append((trainer.global_step, module.lm.ar.sep.detach().clone()))
 
-    task = small_task()
+    task = small_task(optimizer=lambda params: torch.optim.AdamW(params, lr=0.1))  # steps too large to be rounding
     expected = task.lm.ar.sep.detach().clone()
     run(tmp_path, task, Tokens(), 3, callbacks=[Watch(), EMA(0.5, "lm.")], accumulate_grad_batches=2)
     for n in (1, 2, 3):

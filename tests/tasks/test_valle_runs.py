@@ -60,18 +60,18 @@ def losses(run: str) -> list[tuple[str, str]]:
         ]
 
 
-def test_twenty_steps_are_ten_and_ten_more_bit_for_bit(recipe):
-    flags = ["--trainer.accumulate_grad_batches", "2", "--checkpoint.every_n_train_steps", "10"]
+def test_six_steps_are_three_and_three_more_bit_for_bit(recipe):
+    flags = ["--trainer.accumulate_grad_batches", "2", "--checkpoint.every_n_train_steps", "3"]
     flags += ["--trainer.callbacks", "[{class_path: EMA, init_args: {decay: 0.9, prefix: lm.}}]"]
-    assert fit(*flags, "--trainer.max_steps", "20", "--trainer.default_root_dir", "whole") == 0
-    assert fit(*flags, "--trainer.max_steps", "10", "--trainer.default_root_dir", "parts") == 0
-    assert fit(*flags, "--trainer.max_steps", "20", "--trainer.default_root_dir", "parts", "--ckpt_path", "last") == 0
+    assert fit(*flags, "--trainer.max_steps", "6", "--trainer.default_root_dir", "whole") == 0
+    assert fit(*flags, "--trainer.max_steps", "3", "--trainer.default_root_dir", "parts") == 0
+    assert fit(*flags, "--trainer.max_steps", "6", "--trainer.default_root_dir", "parts", "--ckpt_path", "last") == 0
     whole, parts = saved("whole"), saved("parts")
     for key in ("state_dict", "ema_trained", "optimizer_states", "global_step", "epoch", "vocolab"):
         assert_equal(whole[key], parts[key], key)
-    assert losses("whole") == losses("parts") and len(losses("whole")) == 20
+    assert losses("whole") == losses("parts") and len(losses("whole")) == 6
     # Another learning rate counts in a resumed run.
-    more = ["--trainer.max_steps", "21", "--trainer.default_root_dir", "parts", "--ckpt_path", "last"]
+    more = ["--trainer.max_steps", "7", "--trainer.default_root_dir", "parts", "--ckpt_path", "last"]
     assert fit(*flags, *more, "--model.optimizer.lr", "1e-5") == 0
     assert saved("parts")["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 1e-5
 

@@ -77,15 +77,15 @@ def assert_equal(one, two, where="") -> None:
         assert one == two, where
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ten_steps_and_ten_more_are_twenty(tmp_path, mel_data, workers):
-    parts = {"schedule": StepDecay(0.5, 7), "adversarial_from": 4}
-    run(tmp_path / "whole", small_task(**parts), mel_data(workers), 20, callbacks=[EMA(0.9)])
-    run(tmp_path / "parts", small_task(**parts), mel_data(workers), 10, callbacks=[EMA(0.9)])
+def test_five_steps_and_five_more_are_ten(tmp_path, mel_data):
+    """Whatever the number of loader processes."""
+    parts = {"schedule": StepDecay(0.5, 4), "adversarial_from": 3}
+    run(tmp_path / "whole", small_task(**parts), mel_data(), 10, callbacks=[EMA(0.9)])
+    run(tmp_path / "parts", small_task(**parts), mel_data(2), 5, callbacks=[EMA(0.9)])
     last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
-    run(tmp_path / "parts", small_task(**parts), mel_data(workers), 20, resume=last, callbacks=[EMA(0.9)])
+    run(tmp_path / "parts", small_task(**parts), mel_data(2), 10, resume=last, callbacks=[EMA(0.9)])
     whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
-    assert whole["global_step"] == 20
+    assert whole["global_step"] == 10
     for key in ("state_dict", "ema_trained", "optimizer_states", "global_step", "epoch"):
         assert_equal(whole[key], parts[key], key)
     assert_equal(saved(tmp_path / "whole", "best")["state_dict"], saved(tmp_path / "parts", "best")["state_dict"])
@@ -150,8 +150,8 @@ def test_training_brings_the_mel_closer(tmp_path, mel_data):
 
     fast = lambda params: torch.optim.AdamW(params, lr=4e-3)  # noqa: E731
     task = small_task(Vocos(80, dim=64, blocks=2, hidden=128), discriminator=None, losses=[MelLoss()], optimizer=fast)
-    run(tmp_path, task, mel_data(), 120, callbacks=[Watch()], val_check_interval=20)
-    assert len(scores) == 6
+    run(tmp_path, task, mel_data(), 80, callbacks=[Watch()], val_check_interval=20)
+    assert len(scores) == 4
     assert scores[-1] < 0.85 * scores[0]
     assert saved(tmp_path, "best")["callbacks"]["Checkpoint"]["best"] == pytest.approx(min(scores))
 

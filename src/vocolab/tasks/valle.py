@@ -269,7 +269,7 @@ class VALLETask(Task):
             "hop": codec.hop,
             "prompt": getattr(data.batches, "prompt", None),
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
-            "statistics": {"updates": self.global_step, "tokens": int(self._tokens)},
+            "statistics": {"updates": self.global_step, "tokens": float(self._tokens)},
         }
 
     def _described_codec(self) -> dict[str, Any]:
@@ -278,7 +278,7 @@ class VALLETask(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         card = self._checked(checkpoint, self.trainer.ckpt_path)
-        self._tokens = torch.tensor(float(card["statistics"]["tokens"]), dtype=torch.float64)
+        self._tokens = torch.tensor(card["statistics"]["tokens"], dtype=torch.float64)
         known = SymbolMap(card["symbols"], card["languages"])
         self.translation = Translation(known, self.data.symbol_map()).check(self.lm)
 
