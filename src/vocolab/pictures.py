@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from vocolab.files import atomic
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def mel_axes(axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
+
+def mel_axes(axes: Axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     """Draw a log-mel (80, L) with time in seconds."""
     low = float(mel.max()) - 9.2  # 80 dB below the loudest cell, the same for every picture
     extent = (0, mel.shape[-1] * hop_seconds, 0, mel.shape[0])
@@ -23,18 +27,26 @@ def mel_axes(axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     axes.tick_params(labelsize=7)
 
 
-def alignment_axes(axes, owed: Tensor, symbols: Sequence[str], title: str, frame_seconds: float) -> None:
+def alignment_axes(axes: Axes, owed: Tensor, symbols: Sequence[str], title: str, frame_seconds: float) -> None:
     """Draw what each frame owes to each symbol, (N, L) in nats, with time in seconds; the first symbol lowest."""
     extent = (0, owed.shape[1] * frame_seconds, -0.5, len(symbols) - 0.5)
     brightest = max(float(owed.quantile(0.995)), 1e-6)  # a single frame must not darken all others
-    style = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent}
-    axes.imshow(owed.numpy(), cmap="viridis", vmin=0, vmax=brightest, **style)
+    axes.imshow(
+        owed.numpy(),
+        origin="lower",
+        aspect="auto",
+        vmin=0,
+        vmax=brightest,
+        extent=extent,
+        cmap="viridis",
+        interpolation="nearest",
+    )
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_yticks(range(len(symbols)), symbols, fontsize=5)
     axes.tick_params(axis="x", labelsize=7)
 
 
-def curve_axes(axes, curves: Mapping[str, np.ndarray], xlabel: str = "updates") -> None:
+def curve_axes(axes: Axes, curves: Mapping[str, np.ndarray], xlabel: str = "updates") -> None:
     """Draw named curves, (N, 2) of x and y each."""
     for name, points in curves.items():
         axes.plot(points[:, 0], points[:, 1], label=name, linewidth=1)
@@ -58,7 +70,7 @@ def mel_figure(mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02
     return path
 
 
-def codes_axes(axes, codes: Tensor, title: str, frame_seconds: float = 1.0) -> None:
+def codes_axes(axes: Axes, codes: Tensor, title: str, frame_seconds: float = 1.0) -> None:
     """Draw codes (K, L), a row a codebook, the first on top, over frames or seconds. A colour is a code; near colours
     mean nothing.
     """

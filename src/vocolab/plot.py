@@ -8,13 +8,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
-STYLES = ("-", "--", ":", "-.")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 NOISY = 100  # points, from which on a curve is drawn as its running mean, and its points faintly behind
 
 
@@ -144,7 +148,7 @@ def plot(runs: Sequence[Path], xs: str, ys: Sequence[str], output: Path, overwri
         figure.savefig(temporary, dpi=130)
 
 
-def _draw(axes, curve: Curve, names: list[str], group: list[Curve]) -> None:
+def _draw(axes: Axes, curve: Curve, names: list[str], group: list[Curve]) -> None:
     colour, style, width = _look(curve, names, group)
     y = curve.y
     if len(y) >= NOISY:
@@ -155,7 +159,8 @@ def _draw(axes, curve: Curve, names: list[str], group: list[Curve]) -> None:
     axes.plot(curve.x, y, color=colour, linestyle=style, linewidth=width, marker=marker, markersize=4)
 
 
-def _look(curve: Curve, names: list[str], group: list[Curve]) -> tuple:
+def _look(curve: Curve, names: list[str], group: list[Curve]) -> tuple[Any, Any, float]:
+    """Colour, line style and width."""
     from matplotlib import colormaps
 
     levels = sorted({c.level for c in group if c.level is not None})
@@ -168,13 +173,13 @@ def _look(curve: Curve, names: list[str], group: list[Curve]) -> tuple:
     return colormaps["viridis"](shade), STYLES[run % len(STYLES)], 1.3
 
 
-def _legend(axes, group: list[Curve], names: list[str]) -> None:
+def _legend(axes: Axes, group: list[Curve], names: list[str]) -> None:
     """Outside, to the right: what colours mean, then what line styles mean; not each pair of them."""
     from matplotlib.lines import Line2D
 
     levels = sorted({c.level for c in group if c.level is not None})
     present = [name for name in names if any(c.run == name for c in group)]
-    first = {}
+    first: dict[int | str | None, Curve] = {}
     for curve in group:
         first.setdefault(curve.level if levels else curve.run, curve)
     handles = []
@@ -191,7 +196,8 @@ def _legend(axes, group: list[Curve], names: list[str]) -> None:
         handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False, borderaxespad=0
     )
     if levels and len(names) == 1:
-        legend.set_title(present[0], {"size": 8})
+        legend.set_title(present[0])
+        legend.get_title().set_fontsize(8)
 
 
 def running_mean(y: np.ndarray, window: int) -> np.ndarray:

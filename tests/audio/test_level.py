@@ -63,6 +63,12 @@ def test_a_block_is_0_4_s_and_they_overlap():
     assert audio.loudness(parts((0.39, -20)), 16000) == -math.inf
 
 
+def test_the_end_does_not_reach_the_beginning():
+    """The weighting goes through the spectrum, which is periodic."""
+    energy = level._energy(torch.cat([torch.zeros(16000), parts((0.5, -1))]), 16000)
+    assert energy[0] < 1e-12 < energy[-1]
+
+
 @pytest.mark.parametrize("rate", [16000, 24000, 44100, 48000])
 @pytest.mark.parametrize(
     ("hz", "gain"),
@@ -177,6 +183,15 @@ def test_trimming_removes_silence_at_both_ends_and_keeps_speech(speech_file):
     front = functional.vad(padded, rate, trigger_level=7)
     assert len(front) < len(padded) - rate
     assert torch.equal(trimmed, functional.vad(front.flip(-1), rate, trigger_level=7).flip(-1))
+
+
+def test_a_voice_that_is_heard_from_one_end_alone(speech_file):
+    """The front trimmed, too little is left for the detector to hear a voice from the other end."""
+    word = audio.read(speech_file)[0][16000:22400]
+    wav = torch.cat([1e-4 * torch.randn(8000, generator=torch.Generator().manual_seed(0)), word])
+    front = _compat.torchaudio().functional.vad(wav, 16000, trigger_level=7)
+    assert 0 < len(front) < len(wav)
+    assert torch.equal(audio.trim_silence(wav, 16000, 7), wav)
 
 
 @pytest.mark.parametrize("samples", [0, 300, 3200, 32000])

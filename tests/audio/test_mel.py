@@ -53,6 +53,10 @@ def test_there_is_a_frame_for_every_whole_hop(n_fft, hop):
         assert LogMel(n_fft=n_fft, hop=hop, n_mels=20)(torch.randn(2, samples)).shape == (2, 20, samples // hop)
 
 
+def test_where_the_mirror_is_odd_the_longer_part_is_at_the_end():
+    assert LogMel(n_fft=400, hop=161).padding == (119, 120)
+
+
 def test_rows_of_a_batch_do_not_see_their_padding():
     torch.manual_seed(0)
     lengths = torch.tensor([5000, 9123, 800])

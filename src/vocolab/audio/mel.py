@@ -65,6 +65,9 @@ class LogMel(nn.Module):
     hop frames.
     """
 
+    window: Tensor  # (n_fft,)
+    filters: Tensor  # (n_mels, n_fft // 2 + 1)
+
     def __init__(
         self,
         sample_rate: int = 16000,

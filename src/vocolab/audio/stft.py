@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +24,7 @@ class _Magnitude(torch.autograd.Function):
     """|rfft(frames · window)|. Autograd's own backward transforms twice the size, complex, in many more passes."""
 
     @staticmethod
-    def forward(ctx, wav: Tensor, window: Tensor, hop: int) -> Tensor:
+    def forward(ctx: Any, wav: Tensor, window: Tensor, hop: int) -> Tensor:
         """wav (B, T) -> (B, L, bins)."""
         spectrum = torch.fft.rfft(wav.unfold(-1, window.shape[0], hop) * window)
         real, imag = spectrum.real, spectrum.imag
@@ -33,7 +35,7 @@ class _Magnitude(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         spectrum, magnitude, window = ctx.saved_tensors
         scale = grad / magnitude.clamp(min=1e-20)
         scale[..., 1:-1] *= 0.5  # irfft counts every bin twice but the first and the last

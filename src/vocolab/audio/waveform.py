@@ -54,7 +54,7 @@ def check_samples(samples: Tensor, where: object) -> None:
         raise VocolabError(what, where, "divide them by the integers' full scale, 32768 for 16 bits")
 
 
-def as_waveform(speech: Waveform, where: object = "waveform") -> Tensor:
+def as_waveform(speech: object, where: object = "waveform") -> Tensor:
     """Speech as the functions here take it: a tensor (T,) of float32, detached, on the device it was on.
 
     Takes tensors and NumPy arrays of shape (T,) or (1, T), floats or integers. Raises `VocolabError` for another

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from vocolab.errors import VocolabError
@@ -15,7 +15,7 @@ def identities(paths: Iterable[Path]) -> set[Identity]:
     return {(status.st_dev, status.st_ino) for status in (path.stat() for path in paths)}
 
 
-def check_output(target: Path, overwrite: bool, references: set[Identity] = frozenset()) -> None:
+def check_output(target: Path, overwrite: bool, references: Set[Identity] = frozenset()) -> None:
     """Raise `VocolabError` where `target` exists and may not be replaced, which a reference may never be."""
     if not target.exists():
         return

@@ -20,6 +20,8 @@ from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from vocolab.pipelines import TTS, Prompt, Spoken
 
 # Fields of `vocolab.lm.Sampling`, spelt as flags: type and help. Their defaults are the class's, which is not imported
@@ -195,8 +197,13 @@ def _write_all(
             continue
         progress.done(name, target, one)
         if args.json:
-            figures = {"frames": one.frames, "stopped": one.stopped, "seconds": round(one.seconds, 3)}
-            figures |= {"tokens_per_s": round(one.tokens_per_s, 1), "path": str(target)}
+            figures = {
+                "frames": one.frames,
+                "stopped": one.stopped,
+                "seconds": round(one.seconds, 3),
+                "tokens_per_s": round(one.tokens_per_s, 1),
+                "path": str(target),
+            }
             print(json.dumps(figures), flush=True)
     if failed:
         raise VocolabError(f"{failed} of {len(jobs)} texts failed", args.output, "see the lines above")
@@ -208,7 +215,7 @@ class Progress:
 
     def __init__(self, names: Sequence[str], batch_size: int, limit: int):
         self.names, self.batch_size, self.limit = names, batch_size, limit
-        self._bar = None
+        self._bar: Bar | None = None
         self._batch, self._done, self._frame, self._began = 0, 0, 0, time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -235,7 +242,7 @@ class Progress:
             first = self._batch * self.batch_size
             last = min(first + self.batch_size, len(self.names))
             where = f"[{first + 1}–{last} of {len(self.names)}]"
-            self._bar.update(0, completed=frame, description=where, refresh=frame == 1)
+            self._bar.update(self._bar.task_ids[0], completed=frame, description=where, refresh=frame == 1)
             self._frame = frame
 
     def done(self, name: str, target: Path, spoken: Spoken) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from safetensors.torch import save_file
@@ -38,10 +39,11 @@ def load_voice(path: Path, vc: KNNVC) -> Voice:
     return Voice(matching, frames.get("synthesis", matching))
 
 
-def _identity(vc: KNNVC) -> dict:
+def _identity(vc: KNNVC) -> dict[str, Any]:
     """What decides the numbers of a voice. Where the encoder's weights lie does not."""
-    encoder = describe(vc.encoder)
-    if encoder is not None:
+    encoder = None
+    if vc.encoder is not None:
+        encoder = describe(vc.encoder)
         encoder["init_args"].pop("checkpoint", None)
         encoder |= vc.encoder.fingerprint()
     return {"encoder": encoder, "matching layer": vc.matching_layer, "synthesis layer": vc.synthesis_layer}

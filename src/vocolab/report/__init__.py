@@ -63,7 +63,9 @@ def _earlier(run: Path) -> list[Path]:
 
 def _training(saved: dict[str, Any]) -> dict[str, Any]:
     """Updates and seconds of training, as the checkpoint counts them; None where it does not."""
-    timing = next((state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {})
+    timing: dict[str, Any] = next(
+        (state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {}
+    )
     seconds = timing.get("seconds")  # unknown to a run without the Timing callback
     statistics = saved.get("vocolab", {}).get("statistics", {})  # all that an export says
     updates = saved.get("global_step", statistics.get("updates"))

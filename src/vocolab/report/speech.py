@@ -134,7 +134,7 @@ def _mean(curves: dict, name: str) -> float:
 
 def _picture(tts: TTS, said: Said, real: Tensor, curves: dict) -> Figure:
     figure = Figure(figsize=(15, 10), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2, 1])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 1])[0]
     grid = left.subplots(4, 1, height_ratios=[1, 1, 0.6, 2])
     rate, frame = tts.sample_rate, 1 / tts.codec.frame_rate
     text, voice = said.utterance.text or "", said.voice.speaker
@@ -162,7 +162,7 @@ def _alignment(tts: TTS, said: Said) -> tuple[Tensor, list[str]]:
     """(N, L) of the first level and its symbols, from the network that speaks it."""
     model = getattr(tts.lm, "ar", tts.lm)
     language = _language(tts, said.utterance)
-    ids = tts.read([said.utterance.text], language, ref_text=_ref_text(tts, said.voice))
+    ids = tts.read([said.utterance.text or ""], language, ref_text=_ref_text(tts, said.voice))
     codes = said.spoken.codes[None].to(tts.device)
     lengths = torch.tensor([codes.shape[2]], device=tts.device)
     owed = model.alignment(tts.condition(ids, said.prompt, language), codes, lengths)[0]

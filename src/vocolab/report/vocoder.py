@@ -61,8 +61,8 @@ def _resynthesis_figures(vc: KNNVC, utterances: list[Utterance], watch: Stopwatc
             real, fake = _resynthesise(vc, utterance, watch)
         except VocolabError:  # `prepare` left it out too, and lists it with its reason in the manifest
             continue
-        mels = [audio.log_mel(wav, vc.sample_rate, hop=vc.vocoder.hop)[None] for wav in (fake, real)]
-        distances.append(float(mel_distance(*mels, torch.tensor([mels[0].shape[-1]]))[0]))
+        made, recorded = (audio.log_mel(wav, vc.sample_rate, hop=vc.vocoder.hop)[None] for wav in (fake, real))
+        distances.append(float(mel_distance(made, recorded, torch.tensor([made.shape[-1]]))[0]))
         scores.append(stoi(fake, real, vc.sample_rate))
     scores = [score for score in scores if score == score]  # without NaN: speech too short for STOI
     return {"mel_l1": _mean(distances), "stoi": _mean(scores), "utterances": len(distances)}
@@ -101,7 +101,7 @@ def _convert(vc: KNNVC, source: Utterance, voice: list[Utterance], watch: Stopwa
 
 def _picture(wavs: dict[str, Tensor], rate: int, history: dict, utterance: Utterance, speaker: str) -> Figure:
     figure = Figure(figsize=(13, 8.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2, 1])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 1])[0]
     titles = {
         "source": f"source {utterance.key}, never trained on",
         "resynthesis": "resynthesis: its features, vocoded",

@@ -336,6 +336,26 @@ def test_files_of_no_use_are_skipped_with_the_reason(tmp_path):
     assert len(reasons) == 7
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_formats_and_names_at_the_edge_of_what_is_read(tmp_path):
+    """Each is read, or skipped for a reason of its own; none ends the preparation."""
+    folder = tmp_path / "in" / os.fsdecode(b"sp\xe9aker")
+    tone(folder / "good.wav")
+    try:
+        tone(folder / "b.wav").rename(folder / os.fsdecode(b"caf\xe9.wav"))
+        (folder / os.fsdecode(b"bad\xe9.wav")).write_text("this is no sound")
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    samples_in = soundfile.read(folder / "good.wav")[0]
+    soundfile.write(folder / "gsm.wav", samples_in, 16000, subtype="GSM610")
+    soundfile.write(folder / "ints.wav", samples_in * 32768, 16000, subtype="FLOAT")
+    found = manifest(mel(tmp_path / "in", tmp_path / "out"))
+    assert found["splits"]["train"]["samples"] == 3
+    reasons = {Path(entry["path"]).name: entry["reason"] for entry in found["skipped"]}
+    assert len(reasons) == 2 and "far beyond ±1" in reasons["ints.wav"]
+    assert "not a readable" in reasons[os.fsdecode(b"bad\xe9.wav")]
+
+
 def test_every_file_unreadable_is_an_error(tmp_path):
     (tmp_path / "in/s").mkdir(parents=True)
     (tmp_path / "in/s/a.wav").write_text("no sound")
