@@ -160,7 +160,7 @@ def _mel(wav: Tensor, rate: int) -> Tensor:
 @torch.inference_mode()
 def _alignment(tts: TTS, said: Said) -> tuple[Tensor, list[str]]:
     """(N, L) of the first level and its symbols, from the network that speaks it."""
-    model = getattr(tts.lm, "ar", tts.lm)
+    model: Any = getattr(tts.lm, "ar", tts.lm)
     language = _language(tts, said.utterance)
     ids = tts.read([said.utterance.text or ""], language, ref_text=_ref_text(tts, said.voice))
     codes = said.spoken.codes[None].to(tts.device)

@@ -339,7 +339,7 @@ def test_files_of_no_use_are_skipped_with_the_reason(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
 def test_formats_and_names_at_the_edge_of_what_is_read(tmp_path):
     """Each is read, or skipped for a reason of its own; none ends the preparation."""
-    folder = tmp_path / "in" / os.fsdecode(b"sp\xe9aker")
+    folder = tmp_path / "in/s"
     tone(folder / "good.wav")
     try:
         tone(folder / "b.wav").rename(folder / os.fsdecode(b"caf\xe9.wav"))
@@ -349,6 +349,7 @@ def test_formats_and_names_at_the_edge_of_what_is_read(tmp_path):
     samples_in = soundfile.read(folder / "good.wav")[0]
     soundfile.write(folder / "gsm.wav", samples_in, 16000, subtype="GSM610")
     soundfile.write(folder / "ints.wav", samples_in * 32768, 16000, subtype="FLOAT")
+    folder.rename(folder.with_name(os.fsdecode(b"sp\xe9aker")))
     found = manifest(mel(tmp_path / "in", tmp_path / "out"))
     assert found["splits"]["train"]["samples"] == 3
     reasons = {Path(entry["path"]).name: entry["reason"] for entry in found["skipped"]}
