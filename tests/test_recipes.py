@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from tests.data.speech import librispeech, libritts
+from tests.overlay import overlay
 from vocolab.cli import main
 from vocolab.recipe import Recipe, load_recipe
 
@@ -110,12 +111,13 @@ def test_recipes_differ_where_they_say():
     assert vocos["data"] == prematch["data"] and vocos["model"] != prematch["model"]
 
 
-def test_overlays_change_sizes_paths_and_limits_alone():
-    assert {path.stem for path in OVERLAYS} == set(RECIPES)
-    for path in OVERLAYS:
-        overlay = yaml.safe_load(path.read_text())
-        assert "class_path" not in keys(overlay), path
-        assert not strings(overlay), f"{path}: a string could name a class"  # paths come from the command line
+def test_overlays_change_sizes_paths_and_limits_alone(tmp_path):
+    made = [Path(flag) for name in RECIPES for flag in overlay(name, tmp_path) if flag != "-c"]
+    assert len(made) >= len(RECIPES) and {path.stem for path in OVERLAYS} <= set(RECIPES)
+    for path in [*made, *OVERLAYS]:
+        changes = yaml.safe_load(path.read_text())
+        assert "class_path" not in keys(changes), path
+        assert not strings(changes), f"{path}: a string could name a class"  # paths come from the command line
 
 
 @pytest.fixture(scope="session")
@@ -194,17 +196,17 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
     return flags
 
 
-def fit(name: str, *flags: str) -> int:
-    overlay = ["-c", str(ROOT / "tests" / "conf" / f"{name}.yaml")]
-    return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *overlay, *CPU, *flags])
+def fit(name: str, folder: Path, *flags: str) -> int:
+    tiny = overlay(name, folder)
+    return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *tiny, *CPU, *flags])
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     if name == "quickstart-tts":
-        assert fit("quickstart-tts-vocoder") == 0, capfd.readouterr().err
-    assert fit(name, *paths) == 0, capfd.readouterr().err
+        assert fit("quickstart-tts-vocoder", tmp_path) == 0, capfd.readouterr().err
+    assert fit(name, tmp_path, *paths) == 0, capfd.readouterr().err
     run = tmp_path / "runs" / name
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2 and saved["vocolab"]["kind"] == ("lm" if speaks(name) else "vocoder")
@@ -343,7 +345,7 @@ def test_the_wishes_train_together(name, corpus_with_text, shards_of_codes, enco
     flags += ["--trainer.precision", "bf16-mixed"]
     flags += ["--model.schedule", '{"class_path": "InverseSquareRoot", "init_args": {"warmup": 2}}']
     flags += ["--model.optimizer", '{"class_path": "bitsandbytes.optim.AdamW8bit", "init_args": {"lr": 1.0e-3}}']
-    assert fit(f"valle_{name}", *flags) == 0, capfd.readouterr().err
+    assert fit(f"valle_{name}", tmp_path, *flags) == 0, capfd.readouterr().err
     saved = torch.load(tmp_path / "runs" / f"valle_{name}" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2 and all(value.isfinite().all() for value in saved["state_dict"].values())
 
@@ -407,7 +409,7 @@ def test_deepspeed_where_it_cannot_run(tmp_path, monkeypatch, capsys, encodec):
     """One line each: without the package, without a GPU, for two optimizers."""
     monkeypatch.chdir(tmp_path)
     speech = ["fit", "-c", str(ROOT / "recipes" / "valle_llama.yaml"), "--data.codec.checkpoint", str(encodec[0])]
-    speech += ["-c", str(ROOT / "tests" / "conf" / "valle_llama.yaml")]
+    speech += overlay("valle_llama", tmp_path)
     deepspeed = ["--trainer", str(ROOT / "configs" / "trainer" / "deepspeed.yaml")]
     if importlib.util.find_spec("deepspeed") is None:
         assert main([*speech, *deepspeed]) == 2

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
+from tests.overlay import overlay
 from tests.pipelines import tiny
 from vocolab import TTS
 from vocolab.cli import main
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory, speech_folder) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    command = ["fit", "-c", str(ROOT / "recipes/quickstart.yaml"), "-c", str(ROOT / "tests/conf/quickstart.yaml")]
+    command = ["fit", "-c", str(ROOT / "recipes/quickstart.yaml"), *overlay("quickstart", folder)]
     command += ["--data.corpus", str(ROOT / "configs/corpus/folder.yaml"), "--data.corpus.root", str(speech_folder)]
     command += ["--data.corpus.val", "['*-0003']", "--data.shards", str(folder / "shards")]
     assert main([*command, "--trainer.default_root_dir", str(folder / "run")]) == 0
@@ -39,7 +40,7 @@ def lm_run(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("quickstart-tts-vocoder", "quickstart-tts"):
-            command = ["fit", "-c", str(ROOT / f"recipes/{name}.yaml"), "-c", str(ROOT / f"tests/conf/{name}.yaml")]
+            command = ["fit", "-c", str(ROOT / f"recipes/{name}.yaml"), *overlay(name, folder)]
             assert main([*command, "--data.corpus.speakers", "['3001', '3002']"]) == 0
     return folder / "runs/quickstart-tts"
 
