@@ -153,6 +153,14 @@ def test_spectral_norm_bounds_the_gain():
     assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
 
 
+def test_a_fresh_spectral_norm_is_near_1():
+    """A single power iteration from random vectors would leave gains near 1.4."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        weight = SNConv1d(16, 32, 5).eval().kernel().flatten(1)
+        assert 0.99 < torch.linalg.matrix_norm(weight, 2).item() < 1.2
+
+
 def test_frozen_restores_and_computes_weights_once():
     network = Ensemble([make() for make in SMALL.values()])
     next(network.parameters()).requires_grad_(False)

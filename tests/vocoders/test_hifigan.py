@@ -26,6 +26,15 @@ def test_golden_values():
     assert torch.allclose(wav[0, [0, 1, 319, 3520, 7039]], expected, atol=2e-7)
 
 
+def test_it_starts_with_the_papers_weights():
+    """N(0, 0.01) in the upsampling, the residual blocks and the last convolution, torch's own in the first."""
+    torch.manual_seed(0)
+    vocoder = HiFiGAN(64, None, 128, (4, 2), (8, 4), 1, (3,), ((1, 3, 5),))
+    for conv in (*vocoder.ups, vocoder.resblocks[0].convs1[0], vocoder.conv_post):
+        assert conv.kernel().std().item() == pytest.approx(0.01, rel=0.15)
+    assert vocoder.conv_pre.kernel().std().item() > 0.02
+
+
 def test_official_layout():
     state = HiFiGAN().state_dict()
     assert len(state) == 236

@@ -88,6 +88,8 @@ def test_stft_loss_by_hand(speech):
     expected = ((b - a).norm(dim=(1, 2)) / b.norm(dim=(1, 2))).mean() + (a.log() - b.log()).abs().mean()
     found = MultiResolutionSTFTLoss(resolutions=[[256, 64]])(fake, speech)
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+    twice = MultiResolutionSTFTLoss(resolutions=[[256, 64], [256, 64]])(fake, speech)
+    assert twice.item() == pytest.approx(found.item(), rel=1e-5)  # the mean over resolutions
 
 
 @pytest.mark.parametrize("loss", [MelLoss(weight=3, hop=256), MultiResolutionSTFTLoss(2.0, [[256, 64]])])
