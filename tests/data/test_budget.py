@@ -283,3 +283,15 @@ def test_shards_without_codes_are_refused():
     corpus.levels = 0
     with pytest.raises(UsageError, match="needs codes.*--data.codec"):
         TokenBudget().plan(corpus, 0, 0)
+
+
+def test_a_prefix_needs_two_frames_and_a_prompt_is_never_empty():
+    plan = TokenBudget(500, "prefix", 3.0).plan(index([1, 2, 40]), 0, 0)
+    assert sorted(rows(plan)) == [1, 2] and plan.left_out == 1
+    for kind in ("segment", "speaker"):
+        for items in batches(TokenBudget(500, kind, 0.001).plan(index([10, 20, 30], speakers=1), 0, 0)):
+            assert items.prompts.frames.tolist() == [1] * len(items)
+
+
+def test_the_longest_batch_of_utterances_holds_the_longest():
+    assert sorted(Utterances(size=2).longest(index([5, 40, 30, 9])).frames) == [30, 40]

@@ -206,3 +206,32 @@ def test_transcripts_are_cut_at_newlines_alone(tmp_path):
     (folder / "z.txt").write_text("six\u2028\nseven ", encoding="utf-8")
     texts = [u.text for u in Folder(tmp_path, val=0.0).splits()["train"]]
     assert texts == ["one two three", "four five", "six seven"]
+
+
+def test_training_keeps_an_utterance_whatever_share_is_held_out(tmp_path):
+    touch(tmp_path, *(f"s/{n}.wav" for n in range(3)))
+    assert {s: len(us) for s, us in Folder(tmp_path, val=0.999).splits().items()} == {"train": 1, "val": 2}
+
+
+def test_names_held_out_twice_go_to_the_test_and_letters_keep_their_case(tmp_path):
+    touch(tmp_path, "s/a1.wav", "s/a2.wav", "s/b.wav")
+    assert keys(Folder(tmp_path, val=["a*"], test=["a1"])) == {"train": ["s-b"], "val": ["s-a2"], "test": ["s-a1"]}
+    with pytest.raises(UsageError, match="no utterance matches 'A[*]'"):
+        Folder(tmp_path, val=["A*"]).splits()
+
+
+def test_a_link_back_to_a_folder_above_is_followed_once(tmp_path):
+    touch(tmp_path, "s/a.wav")
+    (tmp_path / "s/loop").symlink_to(tmp_path)
+    assert [u.source for u in Folder(tmp_path, val=0.0).splits()["train"]] == ["s/a.wav"]
+
+
+def test_long_keys_are_cut_and_told_apart_by_a_hash():
+    assert clean_key("a" * 60 + ".wav") == "a" * 60
+    assert re.fullmatch("a{60}-[0-9a-f]{10}", clean_key("a" * 61 + ".wav"))
+
+
+def test_a_manifest_holds_out_one_in_twenty(tmp_path):
+    touch(tmp_path, *(f"{n}.wav" for n in range(100)))
+    (tmp_path / "list.tsv").write_text("path\tspeaker\n" + "".join(f"{n}.wav\ts\n" for n in range(100)))
+    assert {s: len(us) for s, us in Manifest(tmp_path / "list.tsv").splits().items()} == {"train": 95, "val": 5}

@@ -133,3 +133,28 @@ def test_truncated_and_missing_shards_are_one_line(tmp_path: Path):
     shard.unlink()
     with pytest.raises(VocolabError, match="shard is missing.*shard-000001.tar"):
         ShardReader(tmp_path, "train")
+
+
+def test_a_shard_that_has_grown_is_refused(tmp_path: Path):
+    root = write_shards(tmp_path, {"train": LENGTHS[:2]})
+    with open(root / "train/shard-000000.tar", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(VocolabError, match="damaged shard"):
+        ShardReader(root, "train")
+
+
+@pytest.mark.parametrize("code", [-1, 8, -(2**15), 2**15 - 1])
+def test_codes_that_the_codec_does_not_have_are_refused(tmp_path: Path, code: int):
+    path, row = tmp_path / "train/shard-000000.tar", np.zeros(1, ROW)
+    path.parent.mkdir()
+    with webdataset.TarWriter(str(path)) as tar:
+        tar.write({"__key__": "a", "codes.npy": np.array([[0, 7, code]], np.int16), "json": {}})
+    data = path.read_bytes()
+    row["codes_at"] = data.index(np.array([[0, 7, code]], "<i2").tobytes(), 512)
+    row["json_at"], row["frames"] = data.index(b"a.json") + 512, 3
+    names = ["train/shard-000000.tar"]
+    Index(row, names, [len(data)], ["s"], 16000, HOP, levels=1, size=8).write(tmp_path, "train")
+    with pytest.raises(VocolabError, match=f"code {code} of 'a', and the codec has 0 to 7"):
+        ShardReader(tmp_path, "train").batch(Items(np.array([0]), np.array([0]), np.array([3]), audio=False))
+    good = ShardReader(tmp_path, "train").batch(Items(np.array([0]), np.array([0]), np.array([2]), audio=False))
+    assert good.codes.tolist() == [[[0, 7]]]
