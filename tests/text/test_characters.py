@@ -16,6 +16,7 @@ from vocolab.text import Characters
 def test_golden():
     assert Characters().symbols("  Hello,\n 3 WORLDS! ") == list("hello, 3 worlds!")
     assert Characters().symbols("Éa", "fr") == Characters().symbols("E\u0301a") == ["é", "a"]
+    assert Characters().symbols("J\u030c") == ["ǰ"]  # composed in lower case alone
 
 
 @given(st.text(max_size=40))

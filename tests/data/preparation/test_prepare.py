@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import threading
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from tests.data.background import start
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
 from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech
-from vocolab.data.preparation import encode, scan
+from vocolab.data.preparation import encode, progress, scan
 from vocolab.data.preparation import prepare as module
 from vocolab.data.preparation.prepare import Prematch, Preparation, prepare
 from vocolab.data.shards.index import Index
@@ -105,6 +107,16 @@ def test_ranks_share_the_work_and_meet_through_files(corpus, reference, tmp_path
 def test_a_rank_waits_no_longer_than_its_patience(corpus, tmp_path):
     with pytest.raises(VocolabError, match="rank 1 waited 0 s for the list of files.*run again"):
         whisper_shards(corpus, tmp_path / "shards", None, rank=1, world=2, patience=0.3)
+
+
+def test_patience_begins_anew_whenever_a_rank_gets_on(monkeypatch):
+    clock = itertools.count()  # a second passes with each look at it
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    beats = iter([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3])
+    work = SimpleNamespace(beats=lambda: next(beats), rank=1, shards="out")
+    with pytest.raises(VocolabError, match="rank 1 waited 4 s for it"):
+        progress.await_others(work, lambda: False, "it", patience=4)
+    assert next(beats) == 3  # not before the last sign of life was four seconds old
 
 
 def test_ranks_come_from_torchrun_or_slurm(monkeypatch):
