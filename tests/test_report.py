@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,27 @@ def test_a_report_has_something_to_hear_to_see_and_to_count(finished_run, capsys
     printed = capsys.readouterr().out
     for name in ("resynthesis.wav", "conversion.wav", "report.png"):
         assert str(finished_run / name) in printed
+
+
+def test_a_report_needs_the_shards_alone(finished_run, tmp_path, monkeypatch, capsys):
+    """Of a run that was moved with its shards, from another folder, its corpus gone."""
+    there = tmp_path / "moved"
+    shutil.copytree(finished_run.parent, there)
+    config = (there / "run/config.yaml").read_text()
+    corpus = re.search(r"root: (\S+)", config)[1]
+    (there / "run/config.yaml").write_text(config.replace(corpus, str(tmp_path / "gone")))
+    finished_run.parent.rename(tmp_path / "away")
+    try:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert main(["report", "../moved/run"]) == 0
+        assert json.loads((there / "run/report.json").read_text())["utterances"] == 3
+        shutil.rmtree(there / "shards")
+        assert main(["report", "../moved/run"]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("vocolab: error: no shards: ") and "vocolab prepare -c ../moved/run/config.yaml" in line
+    finally:
+        (tmp_path / "away").rename(finished_run.parent)
 
 
 def test_source_and_target_are_chosen(finished_run, capsys):

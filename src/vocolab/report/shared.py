@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vocolab.data.corpora import Utterance
+from vocolab.data.shards.manifest import NAME
 from vocolab.errors import UsageError, VocolabError
 from vocolab.plot import read_run
+from vocolab.report.stored import Stored, stored
 
 T = TypeVar("T")
 
@@ -51,18 +52,21 @@ class Stopwatch:
         return {stage: round(spent / self.speech[stage], 4) for stage, spent in self.spent.items()}
 
 
-def speech_of(run: Path) -> tuple[list[Utterance], list[Utterance]]:
-    """The training utterances of the run's corpus, and the held-out ones."""
+def speech_of(run: Path) -> tuple[list[Stored], list[Stored]]:
+    """The training utterances in the run's shards, and the held-out ones. The corpus may be gone."""
     from vocolab.recipe import load_recipe
 
-    splits = load_recipe(run / "config.yaml").data.corpus.splits()
+    shards = load_recipe(run / "config.yaml").data.folder()
+    if not (shards / NAME).is_file():
+        raise VocolabError("no shards", shards, f"make them again with vocolab prepare -c {run}/config.yaml")
+    splits = stored(shards)
     held_out = splits.get("val") or splits.get("test")
     if not held_out:
-        raise VocolabError("the corpus holds nothing out", run / "config.yaml", "give the corpus a val split")
+        raise VocolabError("the shards hold nothing out", shards, "train on a corpus with a val split")
     return splits["train"], held_out
 
 
-def find(utterances: list[Utterance], key: str | None) -> Utterance:
+def find(utterances: list[Stored], key: str | None) -> Stored:
     for utterance in utterances:
         if key in (None, utterance.key):
             return utterance

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vocolab import audio
-from vocolab.data.corpora import Utterance
 from vocolab.errors import UsageError, VocolabError
 from vocolab.pictures import alignment_axes, codes_axes, curve_axes, mel_axes
 from vocolab.pipelines.references import WHOLE_SECONDS
 from vocolab.pipelines.tts import TTS, Prompt, Spoken
 from vocolab.report.shared import Report, Stopwatch, find, history, speech_of
+from vocolab.report.stored import Stored
 
 SAMPLING = {"ar_temp": 0.5, "top_p": 0.9, "nar_temp": 0.0}  # a small model's unlikely codes are noise
 
@@ -26,8 +26,8 @@ SAMPLING = {"ar_temp": 0.5, "top_p": 0.9, "nar_temp": 0.0}  # a small model's un
 class Said:
     """A held-out text, said by the model."""
 
-    utterance: Utterance
-    voice: Utterance  # whose speech is the prompt
+    utterance: Stored
+    voice: Stored  # whose speech is the prompt
     prompt: Prompt
     spoken: Spoken
     true_seconds: float  # of the text in the recording
@@ -58,7 +58,7 @@ def wav_names(keys: list[str]) -> list[str]:
     return [*(f"spoken-{key}" for key in keys), f"prompt-{keys[0]}", f"recorded-{keys[0]}"]
 
 
-def _chosen(held_out: list[Utterance], first: Utterance, limit: int) -> list[Utterance]:
+def _chosen(held_out: list[Stored], first: Stored, limit: int) -> list[Stored]:
     """`first`, then others, of as many speakers as possible."""
     seen: dict[str, int] = {first.speaker: 1}
     ranked = []
@@ -69,7 +69,7 @@ def _chosen(held_out: list[Utterance], first: Utterance, limit: int) -> list[Utt
     return [first, *(u for _, u in sorted(ranked, key=lambda pair: pair[0]))][:limit]
 
 
-def _voice(tts: TTS, train: list[Utterance], said: Utterance, target: str | None) -> Utterance:
+def _voice(tts: TTS, train: list[Stored], said: Stored, target: str | None) -> Stored:
     """The training utterance to prompt with: of the speaker, with another text."""
     speaker = target or said.speaker
     voices = (u for u in train if u.speaker == speaker and u.text != said.text)
@@ -80,12 +80,12 @@ def _voice(tts: TTS, train: list[Utterance], said: Utterance, target: str | None
     return voice
 
 
-def _fit_to_continue(voice: Utterance) -> bool:
+def _fit_to_continue(voice: Stored) -> bool:
     """Whether a model that must know what the voice says can be given it: with its text, and short enough."""
     return bool(voice.text) and audio.info(voice.path).seconds <= WHOLE_SECONDS
 
 
-def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> Said:
+def _say(tts: TTS, utterance: Stored, voice: Stored, watch: Stopwatch) -> Said:
     if not utterance.text:
         raise VocolabError("no text", utterance.source, "choose a held-out utterance that has one")
     prompt = tts.get_prompt([voice.path], text=_ref_text(tts, voice))
@@ -96,11 +96,11 @@ def _say(tts: TTS, utterance: Utterance, voice: Utterance, watch: Stopwatch) -> 
     return Said(utterance, voice, prompt, spoken, audio.info(utterance.path).seconds)
 
 
-def _ref_text(tts: TTS, voice: Utterance) -> str | None:
+def _ref_text(tts: TTS, voice: Stored) -> str | None:
     return voice.text if tts.needs_ref_text else None
 
 
-def _language(tts: TTS, utterance: Utterance) -> str | None:
+def _language(tts: TTS, utterance: Stored) -> str | None:
     """The language to name. A text without one is read as those of the training that had none, if any had not."""
     return utterance.language or ("" if "" in tts.symbols.languages else None)
 

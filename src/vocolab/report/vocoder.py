@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vocolab import audio
-from vocolab.data.corpora import Utterance
 from vocolab.errors import UsageError, VocolabError
 from vocolab.metrics import mel_distance, stoi
 from vocolab.pictures import curve_axes, mel_axes
 from vocolab.pipelines import KNNVC
 from vocolab.report.shared import Report, Stopwatch, find, history, speech_of
+from vocolab.report.stored import Stored
 
 
 def vocoder_report(
@@ -41,7 +41,7 @@ def vocoder_report(
     )
 
 
-def _choose_voice(train: list[Utterance], source: Utterance, target: str | None) -> list[Utterance]:
+def _choose_voice(train: list[Stored], source: Stored, target: str | None) -> list[Stored]:
     """Training utterances of the target speaker, without those that say what the source says."""
     speakers = sorted({u.speaker for u in train})
     if target is None:
@@ -53,7 +53,7 @@ def _choose_voice(train: list[Utterance], source: Utterance, target: str | None)
     return voice
 
 
-def _resynthesis_figures(vc: KNNVC, utterances: list[Utterance], watch: Stopwatch) -> dict[str, Any]:
+def _resynthesis_figures(vc: KNNVC, utterances: list[Stored], watch: Stopwatch) -> dict[str, Any]:
     """Mean log-mel L1 and STOI of held-out utterances vocoded from their own features."""
     distances, scores = [], []
     for utterance in utterances:
@@ -72,7 +72,7 @@ def _mean(values: list[float]) -> float | None:
     return round(sum(values) / len(values), 4) if values else None
 
 
-def _resynthesise(vc: KNNVC, utterance: Utterance, watch: Stopwatch) -> tuple[Tensor, Tensor]:
+def _resynthesise(vc: KNNVC, utterance: Stored, watch: Stopwatch) -> tuple[Tensor, Tensor]:
     """The utterance (T,) and what the vocoder makes of its features, of the same length."""
     real = audio.read(utterance.path, vc.sample_rate)[0]
     seconds = len(real) / vc.sample_rate
@@ -82,7 +82,7 @@ def _resynthesise(vc: KNNVC, utterance: Utterance, watch: Stopwatch) -> tuple[Te
     return real[:length], fake[:length].cpu()
 
 
-def _convert(vc: KNNVC, source: Utterance, voice: list[Utterance], watch: Stopwatch) -> dict[str, Tensor]:
+def _convert(vc: KNNVC, source: Stored, voice: list[Stored], watch: Stopwatch) -> dict[str, Tensor]:
     real, fake = _resynthesise(vc, source, Stopwatch())
     reference = vc.get_voice([u.path for u in voice], vad_trigger_level=0)
     query = vc.get_features(source.path)
@@ -99,7 +99,7 @@ def _convert(vc: KNNVC, source: Utterance, voice: list[Utterance], watch: Stopwa
     }
 
 
-def _picture(wavs: dict[str, Tensor], rate: int, history: dict, utterance: Utterance, speaker: str) -> Figure:
+def _picture(wavs: dict[str, Tensor], rate: int, history: dict, utterance: Stored, speaker: str) -> Figure:
     figure = Figure(figsize=(13, 8.5), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 1])[0]
     titles = {

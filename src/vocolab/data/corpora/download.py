@@ -79,10 +79,10 @@ def unpack(archive: Path, member: str, target: Path) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
         if not (temporary / member).is_dir():
-            raise VocolabError(f"no folder {member} inside", archive, "remove the file and run again")
+            raise VocolabError(f"no folder {member} inside", archive, "move the file away and run again")
         (temporary / member).replace(target)
     except (tarfile.TarError, EOFError) as error:
-        raise VocolabError(f"damaged archive ({error})", archive, "remove the file and run again") from error
+        raise VocolabError(f"damaged archive ({error})", archive, "move the file away and run again") from error
     except OSError as error:
         raise VocolabError(f"cannot unpack ({error.strerror or error})", archive, "free space and run again") from error
     finally:

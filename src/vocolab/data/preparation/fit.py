@@ -83,9 +83,9 @@ def load_state(codec: Codec, path: Path) -> Codec:
         # Tensors that the file lacks came with the codec, such as the weights of a vocoder, which only decoding needs.
         unknown = codec.load_state_dict(load_file(path), strict=False).unexpected_keys
     except (OSError, SafetensorError, RuntimeError) as error:
-        remedy = "remove the folder and run vocolab prepare"
+        remedy = "move the folder away and run vocolab prepare"
         raise VocolabError(f"no state of this {type(codec).__name__} ({error})", path, remedy) from error
     if unknown or not codec.fitted:
         what = f"unknown tensor {unknown[0]}" if unknown else "codebooks are missing"
-        raise VocolabError(f"{what} in the state of {type(codec).__name__}", path, "remove the folder and prepare anew")
+        raise VocolabError(f"{what} in the state of {type(codec).__name__}", path, "move the folder away and prepare anew")
     return codec

@@ -115,7 +115,7 @@ class _Run:
         check_spec(begun, self.spec, self.work.shards)
         old, new = (spec["corpus"]["init_args"].get("root") for spec in (begun, self.spec))
         if old != new:  # the list of files holds paths
-            remedy = "give that --data.corpus.root again, or remove the folder"
+            remedy = "give that --data.corpus.root again, or choose another --data.shards"
             raise VocolabError(f"unfinished shards of the corpus in {old}", self.work.shards, remedy)
         found = scan.load(self.work)
         if self.work.rank == 0 and resumed:

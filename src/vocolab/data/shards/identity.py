@@ -34,7 +34,7 @@ def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> No
     if keys:
         differences = ", ".join(f"{key} ({_short(old, key)}, wanted {_short(new, key)})" for key in keys[:8])
         more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-        remedy = "choose another --data.shards, or remove the folder to prepare it anew"
+        remedy = "choose another --data.shards"
         raise VocolabError(f"shards of another preparation: {differences}{more}", where, remedy)
 
 

@@ -60,9 +60,9 @@ class Index:
         except FileNotFoundError as error:
             raise VocolabError(f"no index of split {split!r}", path, "run vocolab prepare") from error
         except (ValueError, TypeError, EOFError) as error:
-            raise VocolabError(f"damaged index ({error})", path, "remove the folder and run vocolab prepare") from error
+            raise VocolabError(f"damaged index ({error})", path, "move the folder away and run vocolab prepare") from error
         if rows.dtype != ROW:
-            raise VocolabError("index of another format", path, "remove the folder and run vocolab prepare")
+            raise VocolabError("index of another format", path, "move the folder away and run vocolab prepare")
         return index
 
     def write(self, root: Path, split: str) -> None:

@@ -16,7 +16,7 @@ from vocolab.text import SymbolMap
 from vocolab.weights import sha256
 
 NAME = "manifest.json"
-REMEDY = "remove the folder and run vocolab prepare, or copy it again"  # for shards that are not whole
+REMEDY = "move the folder away and run vocolab prepare, or copy it again"  # for shards that are not whole
 
 
 def read_manifest(shards: Path) -> dict[str, Any]:
@@ -25,12 +25,12 @@ def read_manifest(shards: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            remedy = "remove the folder and run vocolab prepare"
+            remedy = "move the folder away and run vocolab prepare"
             raise VocolabError(f"shards of format {manifest['format']}, expected {FORMAT}", shards, remedy)
     except FileNotFoundError as error:
         raise VocolabError("no finished shards", shards, "run vocolab prepare") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise VocolabError(f"damaged manifest ({error})", path, "remove the folder and run vocolab prepare") from error
+        raise VocolabError(f"damaged manifest ({error})", path, "move the folder away and run vocolab prepare") from error
     return manifest
 
 

@@ -125,6 +125,11 @@ class ShardReader:
         """The ids that the shards' symbols have."""
         return read_symbols(self.root)
 
+    def audio(self, row: int) -> np.ndarray:
+        """The whole waveform (T,) int16 of a row of the index."""
+        stored = self.index.rows[row]
+        return np.frombuffer(self._map(int(stored["shard"])), _INT16, int(stored["samples"]), int(stored["audio_at"]))
+
     def description(self, row: int) -> dict[str, Any]:
         """The KEY.json of a row of the index."""
         return self._about(self.index.rows[row])
