@@ -147,6 +147,6 @@ def test_a_damaged_archive_is_one_line(tmp_path, server, monkeypatch):
     handler, url = server
     handler.files = {"dev-clean.tar.gz": b"no archive"}
     monkeypatch.setattr(LibriSpeech, "md5", {"dev-clean": md5(b"no archive")})
-    with pytest.raises(VocolabError, match="damaged archive.*dev-clean.tar.gz.*remove the file"):
+    with pytest.raises(VocolabError, match="damaged archive.*dev-clean.tar.gz.*move the file away"):
         LibriSpeech(tmp_path, train=["dev-clean"], val=(), url=url, download=True).splits()
     assert not (tmp_path / "LibriSpeech" / "dev-clean").exists()

@@ -239,7 +239,7 @@ def test_codes_out_of_range_name_the_shard_and_the_key(make: Callable, tmp_path:
     at = int(index.rows["codes_at"][row]) + 2 * 7
     data[at : at + 2] = np.int16(code).tobytes()
     shard.write_bytes(data)
-    line = rf"code {code} of 'u2', and the codec has 0 to 31: .*train/shard-000000.tar: remove the folder"
+    line = rf"code {code} of 'u2', and the codec has 0 to 31: .*train/shard-000000.tar: move the folder away"
     with pytest.raises(VocolabError, match=line):
         for _ in itertools.islice(make(shards=str(root)).train_dataloader(), 20):
             pass

@@ -74,7 +74,7 @@ def test_a_corpus_that_has_changed_is_said_and_not_refused(tmp_path, capsys, mon
     first = tmp_path / "in/LibriSpeech/train-clean-100/3001/10/3001-10-0000.opus"
     added = first.with_stem("added")
     shutil.copy(first, added)
-    line = f"{shards}: the corpus has changed since its files were listed for these shards (%s): remove the folder or "
+    line = f"{shards}: the corpus has changed since its files were listed for these shards (%s): "
     line += "choose another --data.shards to take the change in"
     assert again() == [line % "5 files, then 4"]
     first.unlink()

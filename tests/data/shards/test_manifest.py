@@ -33,7 +33,9 @@ def test_a_changed_byte_is_found_and_its_file_named(shards, name):
     data[-600 if name.endswith("tar") else -1] ^= 1
     (shards / name).write_bytes(data)
     check_shards(shards)  # its length is right
-    with pytest.raises(VocolabError, match=f"damaged: its sha256 is not the manifest's: {shards / name}: remove the f"):
+    with pytest.raises(
+        VocolabError, match=f"damaged: its sha256 is not the manifest's: {shards / name}: move the folder away"
+    ):
         verify_shards(shards)
     (shards / "index/val.json").unlink()
     with pytest.raises(VocolabError, match="damaged: its sha256 is not the manifest's and 1 more: "):

@@ -87,5 +87,6 @@ def load_state(codec: Codec, path: Path) -> Codec:
         raise VocolabError(f"no state of this {type(codec).__name__} ({error})", path, remedy) from error
     if unknown or not codec.fitted:
         what = f"unknown tensor {unknown[0]}" if unknown else "codebooks are missing"
-        raise VocolabError(f"{what} in the state of {type(codec).__name__}", path, "move the folder away and prepare anew")
+        remedy = "move the folder away and prepare anew"
+        raise VocolabError(f"{what} in the state of {type(codec).__name__}", path, remedy)
     return codec

@@ -31,7 +31,7 @@ def change(corpus: Corpus, then: dict[str, Any] | None, where: Path) -> str:
     if files is None or (now := listing(files)) == then:
         return ""
     counts = f"{now['files']:,} files, then {then['files']:,}" if now["files"] != then["files"] else "other names"
-    remedy = "remove the folder or choose another --data.shards to take the change in"
+    remedy = "choose another --data.shards to take the change in"
     return f"{where}: the corpus has changed since its files were listed for these shards ({counts}): {remedy}"
 
 

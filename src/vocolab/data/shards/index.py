@@ -60,7 +60,8 @@ class Index:
         except FileNotFoundError as error:
             raise VocolabError(f"no index of split {split!r}", path, "run vocolab prepare") from error
         except (ValueError, TypeError, EOFError) as error:
-            raise VocolabError(f"damaged index ({error})", path, "move the folder away and run vocolab prepare") from error
+            remedy = "move the folder away and run vocolab prepare"
+            raise VocolabError(f"damaged index ({error})", path, remedy) from error
         if rows.dtype != ROW:
             raise VocolabError("index of another format", path, "move the folder away and run vocolab prepare")
         return index

@@ -30,7 +30,8 @@ def read_manifest(shards: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise VocolabError("no finished shards", shards, "run vocolab prepare") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise VocolabError(f"damaged manifest ({error})", path, "move the folder away and run vocolab prepare") from error
+        remedy = "move the folder away and run vocolab prepare"
+        raise VocolabError(f"damaged manifest ({error})", path, remedy) from error
     return manifest
 
 
