@@ -133,6 +133,8 @@ def test_decoding_rows_of_unequal_length_equals_each_row_alone(backbone):
     done, state = [0, 0, 0], None
     for count in counts:
         x, lengths = ragged([row[d : d + c] for row, d, c in zip(rows, done, count, strict=True)])
+        if max(count) > 1:  # and no row need fill the batch
+            x = nn.functional.pad(x, (0, 0, 0, 2), value=3.0)
         output = backbone.extend(x, state, None if count == [1, 1, 1] else lengths)
         state = output.state
         for i, (d, c) in enumerate(zip(done, count, strict=True)):
@@ -191,6 +193,14 @@ def test_a_rejected_draft_leaves_no_trace(backbone):
     state = output.state.truncate(1)  # a step too, and again
     output = backbone.extend(torch.stack([row[-1:] for row in rows]), state)
     torch.testing.assert_close(output.hidden[0, 0], full(backbone, rows[0][None])[0, -1], **TOLERANCE)
+
+
+def test_a_draft_is_rejected_after_other_rows_have_gone(backbone):
+    x = inputs(3, 6)
+    state = backbone.extend(torch.cat([x[:, :5], inputs(3, 2, 9)], 1)).state
+    state = state.select(torch.tensor([2, 0])).truncate(2)
+    got = backbone.extend(x[[2, 0], 5:], state).hidden[:, 0]
+    torch.testing.assert_close(got, full(backbone, x[[2, 0]])[:, -1], **TOLERANCE)
 
 
 def test_what_was_never_seen_cannot_be_taken_back(backbone):

@@ -129,11 +129,10 @@ def test_it_is_llama_with_bitlinear_for_every_matrix():
     assert describe(model)["init_args"]["linear"] == "vocolab.lm.backbones.bitnet.BitLinear"
 
 
-@pytest.mark.parametrize("build", [BitNet, lambda **shape: Transformer(linear=BitLinear, **shape)])
-def test_it_learns(build):
+def test_it_learns():
     """To copy the input of the position before."""
     torch.manual_seed(0)
-    model = build(dim=32, heads=2, layers=2, dropout=0.0)
+    model = BitNet(dim=32, heads=2, layers=1, dropout=0.0)
     head = nn.Linear(32, 8)
     table = nn.Embedding(8, 32)
     optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters(), *table.parameters()], lr=3e-3)

@@ -5,6 +5,7 @@ import torch
 
 from vocolab.errors import UsageError
 from vocolab.lm.backbones import Transformer
+from vocolab.lm.backbones.cache import FullAttention
 from vocolab.lm.backbones.transformer import AdaptiveNorm, sinusoids
 
 SMALL = dict(dim=32, heads=4, layers=2, ffn=64)
@@ -55,6 +56,20 @@ def test_levels_begin_alike_and_are_each_rows_own():
     assert not torch.allclose(mixed, run(model, x, torch.tensor([5, 2])), atol=1e-2)
     torch.testing.assert_close(mixed[1:], run(model, x[1:], torch.tensor([7])))
     torch.testing.assert_close(run(model, x), run(model, x, torch.tensor([0, 0])))  # no level is the first
+
+
+def test_a_block_is_torchs_pre_norm_block():
+    model = Transformer(**SMALL, dropout=0.0).eval()
+    theirs = torch.nn.TransformerEncoderLayer(32, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+    block, state = model.blocks[0], theirs.state_dict()
+    block.qkv.load_state_dict({"weight": state["self_attn.in_proj_weight"], "bias": state["self_attn.in_proj_bias"]})
+    names = {"out": "self_attn.out_proj", "up": "linear1", "down": "linear2", "attention_norm": "norm1"}
+    for ours, name in {**names, "ffn_norm": "norm2"}.items():
+        block.get_submodule(ours).load_state_dict({key: state[f"{name}.{key}"] for key in ("weight", "bias")})
+    x = 3 * inputs(2, 5)
+    with torch.no_grad():
+        got, _ = block(x, FullAttention(torch.tensor([5, 5]), 5, causal=False), 0, None)
+        torch.testing.assert_close(got, theirs(x), atol=1e-5, rtol=1e-5)
 
 
 def test_positions_are_sines_and_cosines_of_the_papers_wavelengths():
