@@ -133,6 +133,12 @@ def test_similarities_never_fill_the_whole_matrix():
     assert 100 * 4096 < largest.elements <= 100 * 8192  # the whole would be 100 × 200,000
 
 
+def test_excluded_ranges_may_reach_beyond_the_pool():
+    query, pool = random_frames(2, 0), random_frames(6, 1)
+    beyond = torch.tensor([[-5, 2], [4, 99]])
+    assert torch.equal(knn(query, pool, 4, beyond), knn(query, pool, 4, torch.tensor([[0, 2], [4, 6]])))
+
+
 @pytest.mark.parametrize(
     ("k", "exclude", "message"),
     [

@@ -161,6 +161,18 @@ def test_a_fresh_spectral_norm_is_near_1():
         assert 0.99 < torch.linalg.matrix_norm(weight, 2).item() < 1.2
 
 
+def test_magnitudes_are_raised_to_the_power():
+    wav = torch.randn(1, 4000)
+
+    def scores(power: float, level: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        network = MultiResolutionSTFTDiscriminator([[256, 64]], [4, 4], [1, 2], power)
+        return network(level * wav)[0].score
+
+    torch.testing.assert_close(scores(0.0, 1.0), scores(0.0, 4.0))  # all magnitudes are 1
+    assert not torch.allclose(scores(0.5, 1.0), scores(0.5, 4.0), rtol=0.1)
+
+
 def test_frozen_restores_and_computes_weights_once():
     network = Ensemble([make() for make in SMALL.values()])
     next(network.parameters()).requires_grad_(False)

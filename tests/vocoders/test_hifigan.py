@@ -108,6 +108,12 @@ VARIANTS = {
         "upsample_kernels": (16, 16, 4, 4),
     },
     "odd rates": {"upsample_rates": (5, 3), "upsample_kernels": (11, 7)},
+    "one short stage": {  # so few samples a frame that each of the reach counts
+        "upsample_rates": (2,),
+        "upsample_kernels": (2,),
+        "resblock_kernels": (3,),
+        "resblock_dilations": ((1,),),
+    },
 }
 
 
