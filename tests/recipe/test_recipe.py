@@ -226,3 +226,15 @@ def test_the_strategy_that_ddp_becomes_is_said(recipe, caplog):
     with caplog.at_level("INFO"):
         _ = load_recipe(recipe, {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}).trainer
     assert "strategy ddp runs as ddp_find_unused_parameters_true: " in caplog.text
+
+
+def test_a_second_list_of_callbacks_says_what_it_replaces(recipe, caplog):
+    over = recipe.parent / "over.yaml"
+    with caplog.at_level("INFO"):
+        over.write_text("trainer:\n  callbacks+: [Samples]\n")
+        config = Recipe(["-c", "tiny.yaml", "-c", "over.yaml"]).config
+        assert len(config.trainer.callbacks) == 2 and "replace" not in caplog.text
+        over.write_text("trainer:\n  callbacks: [Samples]\n")
+        assert len(Recipe(["-c", "tiny.yaml", "-c", "over.yaml"]).config.trainer.callbacks) == 1
+    line = "over.yaml:2: these callbacks replace those of tiny.yaml:12; write `callbacks+:` to add to them"
+    assert line in caplog.text

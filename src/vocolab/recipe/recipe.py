@@ -130,6 +130,8 @@ class Recipe(LightningCLI):
         self.config = parser.parse_args(args)
         self.config["import"] = list(dict.fromkeys(self.imports)) or None
         check_top_keys(self.sources, parser)
+        for line in self.sources.replaced_callbacks():
+            rank_zero_info(line)
         check_sizes(self.config)
         paths.read_paths(self.config, ROOTS)
         paths.settle(self.config, ROOTS, self.sources.recipes)

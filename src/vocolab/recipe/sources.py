@@ -94,6 +94,17 @@ class Sources:
                             yield str(name.value), f"{path}:{name.start_mark.line + 1}", [path.parent]
         yield from ((name, "--import", []) for name in self.modules)
 
+    def replaced_callbacks(self) -> list[str]:
+        """A line for each recipe whose list of callbacks takes the place of an earlier recipe's."""
+        wanted = ["trainer", "callbacks"]
+        found = [_find(_compose(path), path, wanted, []) for path in self.recipes if path.is_file()]
+        places = [place for place in found if place is not None]
+        remedy = "write `callbacks+:` to add to them"
+        return [
+            f"{new}: these callbacks replace those of {old}; {remedy}"
+            for old, new in zip(places, places[1:], strict=False)
+        ]
+
     def locate(self, key: str) -> Place | None:
         """The last place that sets `key` (with or without `init_args`), slot files included."""
         wanted = without_init_args(key)
