@@ -95,6 +95,12 @@ def test_peaks_between_the_samples():
     assert audio.true_peak(torch.zeros(100), 16000) == audio.true_peak(torch.zeros(0), 16000) == -math.inf
 
 
+def test_peaks_are_looked_for_at_four_times_the_rate():
+    """This tone's peaks lie where twice the rate still misses them, by 0.7 dB."""
+    tone = 0.5 * torch.sin(math.pi / 2 * torch.arange(16000) + math.pi / 8) * torch.hann_window(16000)
+    assert audio.true_peak(tone, 16000) == pytest.approx(-6.02, abs=0.1)
+
+
 def test_the_samples_count_where_interpolation_smooths_them():
     click = torch.zeros(1000)
     click[500] = 0.5
@@ -162,6 +168,9 @@ def test_noise_in_the_pauses_of_the_source_counts_for_nothing(speech_file, stret
 
 
 def test_the_source_has_a_rate_of_its_own(speech_file):
+    hum = 10 ** (-58 / 20) * torch.sin(2 * math.pi * 40 * torch.arange(96000) / 48000)  # silent, if of 16 kHz
+    assert audio.normalize_loudness(noise(32000, 0.05), 16000, -30.0, hum, 48000).wav.any()
+    assert not audio.normalize_loudness(noise(32000, 0.05), 16000, -30.0, hum).wav.any()
     speech = audio.read(speech_file)[0]
     source = torch.cat([torch.zeros(len(speech)), speech])
     made = torch.cat([noise(len(speech), 0.05), speech])
