@@ -100,3 +100,16 @@ def test_a_deep_models_output_is_no_larger_than_a_shallow_ones_at_the_start():
         model.norm.forward = lambda hidden, level: hidden
         spread.append(run(model, x).std().item())
     assert spread[1] < 1.5 * spread[0]
+
+
+def test_the_matrices_that_write_to_the_residual_stream_begin_smaller():
+    torch.manual_seed(0)
+    block = Transformer(dim=64, heads=4, layers=8).blocks[3]
+    for name, wanted in {"qkv": 0.02, "up": 0.02, "out": 0.02 / 4, "down": 0.02 / 4}.items():
+        assert block.get_submodule(name).weight.std().item() == pytest.approx(wanted, rel=0.1)
+
+
+def test_the_input_of_a_stack_is_dropped_out():
+    model, x = Transformer(**SMALL, dropout=0.5).train(), inputs(1, 9)
+    out, _ = model.run([lambda x, context, index: (x, None)], x, None)
+    assert 0.3 < (out == 0).float().mean() < 0.7
