@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-import jsonargparse
 from jsonargparse import Namespace
 
 from vocolab.errors import UsageError
@@ -44,19 +43,14 @@ def _whole(text: str) -> str:
     return text
 
 
-def use_whole_numbers() -> None:
-    """Let the parser read whole numbers of YAML that are written as floats (1e5, 300.0) as ints; a key that wants a
+def ints(value: Any) -> Any:
+    """A document of YAML with its whole numbers that are written as floats (1e5, 300.0) as ints; a key that wants a
     float makes one of it again. 1.0 stays: to Lightning it means all of a split, and 1 a single batch.
     """
-    load = jsonargparse.get_loader("yaml")
-    jsonargparse.set_loader("omegaconf+", lambda text: _ints(load(text)))
-
-
-def _ints(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ints(item) for key, item in value.items()}
+        return {key: ints(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_ints(item) for item in value]
+        return [ints(item) for item in value]
     if isinstance(value, float) and 1 < abs(value) < 1e100 and value.is_integer():
         return int(Decimal(repr(value)))
     return value

@@ -29,7 +29,7 @@ from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
 from vocolab.recipe.mistakes import check_top_keys, explain, installed, raised_by_a_part
-from vocolab.recipe.numbers import check_sizes, use_whole_numbers, whole_flags
+from vocolab.recipe.numbers import check_sizes, whole_flags
 from vocolab.recipe.sources import PARSER_MODE, Sources
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
@@ -74,7 +74,6 @@ class Recipe(LightningCLI):
         self.imports = [
             name for module, where, folders in self.sources.imports() for name in import_parts([module], where, folders)
         ]  # before parsing, which looks for classes among those that are imported
-        use_whole_numbers()
         try:
             super().__init__(
                 LightningModule,

@@ -17,6 +17,7 @@ from jsonargparse import get_loader, set_loader
 from vocolab import shipped
 from vocolab.errors import UsageError
 from vocolab.files import local_path
+from vocolab.recipe.numbers import ints
 from vocolab.shipped import SUFFIXES
 
 PARSER_MODE = "omegaconf+"
@@ -121,7 +122,7 @@ class Sources:
 
 def load_yaml(text: str) -> Any:
     """What the parser reads values and files with; a file in its own folder. Names of packaged files become paths."""
-    return _packaged(get_loader("yaml")(text))
+    return ints(_packaged(get_loader("yaml")(text)))
 
 
 # The parser knows `omegaconf+` by its name: what that adds to YAML, `${...}` over the composed recipe, stays.
