@@ -47,6 +47,7 @@ def test_a_symbol_is_a_letter_with_its_marks(text):
         == [" ", "s.", "ˈ", "i.", "5", " ", "t", "ɕ", "ˈ", "i", "ɛ", "5", "。"][0:]
     )
     assert phonemes._clusters("t͡sa") == ["t͡s", "a"]
+    assert phonemes._clusters("a\u200db") == ["a", "b"]  # a joiner without width
 
 
 @pytest.mark.parametrize("space", ["  ", "\n", "\t", "\r\n\r\n", "\u00a0", "\u2003 \u2003"])

@@ -24,7 +24,7 @@ from tests.data.background import start
 from tests.data.speech import digests, librispeech, manifest, samples
 from vocolab import audio
 from vocolab.data.corpora import BuiltinSpeech, Folder, LibriSpeech
-from vocolab.data.preparation import encode, progress, scan
+from vocolab.data.preparation import crew, encode, progress, scan
 from vocolab.data.preparation import prepare as module
 from vocolab.data.preparation.prepare import Prematch, Preparation, prepare
 from vocolab.data.shards.index import Index
@@ -632,3 +632,11 @@ def test_a_pool_of_just_enough_frames_is_matched(tmp_path):
     for topk, plain in ((frames, 0), (frames + 1, 2)):
         found = manifest(mel(tmp_path / "in", tmp_path / str(topk), prematch=Prematch(topk=topk)))
         assert found["unmatched"]["utterances"] == plain
+
+
+def test_ranks_of_a_machine_share_its_gpus(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert crew.devices("auto", 2) == ["cuda:2", "cuda:3"] and crew.devices("cuda", None) == ["cuda:1"]
+    assert crew.devices("cuda:3", None) == ["cuda:3"] and crew.devices("cpu", 3) == ["cpu"] * 3
