@@ -45,6 +45,6 @@ def _split(shards: Path, split: str, folder: tempfile.TemporaryDirectory) -> lis
     found = []
     for row in range(len(reader.index)):
         about = reader.description(row)
-        said = {name: about.get(name) for name in ("source", "speaker", "text")}
-        found.append(Stored(reader, row, folder, reader.key(row), language=about.get("language") or "", **said))
+        names = about["source"], about["speaker"], about.get("text"), about.get("language") or ""
+        found.append(Stored(reader, row, folder, reader.key(row), *names))
     return sorted(found, key=lambda utterance: utterance.key)
