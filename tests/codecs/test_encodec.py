@@ -59,6 +59,13 @@ def test_both_layouts_and_the_package_say_the_same(codec, encodec_folder, public
     assert codec.fingerprint() == other.fingerprint()
 
 
+def test_short_rows_in_a_batch_are_as_alone(codec, speech):
+    batch = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True)
+    codes = codec.encode(batch, torch.tensor([len(wav) for wav in speech]))
+    for wav, row in zip(speech, codes, strict=True):
+        assert torch.equal(row[:, : len(wav) // 320], codec.encode(wav[None])[0])
+
+
 def test_the_published_sizes_and_names():
     """252 tensors of the 24 kHz model, one to one."""
     _compat.torchaudio()
