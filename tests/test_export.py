@@ -190,7 +190,7 @@ def test_folders_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(VocolabError, match="a folder, but none that DeepSpeed wrote"):
         export_safetensors(tmp_path, tmp_path / "x.safetensors")
     (tmp_path / "latest").write_text("checkpoint")
-    monkeypatch.setitem(sys.modules, "deepspeed.utils", None)
+    monkeypatch.delitem(sys.modules, "deepspeed.utils", raising=False)
     monkeypatch.setitem(sys.modules, "deepspeed", None)
-    with pytest.raises(VocolabError, match=r"DeepSpeed is not installed: .*: pip install 'vocolab\[deepspeed\]'"):
+    with pytest.raises(VocolabError, match=r"the package deepspeed is missing: .*: pip install 'vocolab\[deepspeed\]'"):
         export_safetensors(tmp_path, tmp_path / "x.safetensors")

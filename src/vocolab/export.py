@@ -18,6 +18,7 @@ from vocolab.checkpoints import fill, load_vocoder, read_checkpoint, section
 from vocolab.checkpoints.content import CARD, check_format
 from vocolab.codecs import Codec
 from vocolab.errors import VocolabError
+from vocolab.extras import required
 from vocolab.files import atomic, check_absent, local_path
 from vocolab.lm import LanguageModel
 from vocolab.parts import build, check_imported, describe
@@ -67,11 +68,8 @@ def consolidate(folder: Path) -> dict[str, Any]:
     tag = folder / "latest"
     if not tag.is_file():
         raise VocolabError("a folder, but none that DeepSpeed wrote (no file `latest`)", folder, "give a checkpoint")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # it prints
-            from deepspeed.utils import zero_to_fp32
-    except ImportError as error:
-        raise VocolabError("DeepSpeed is not installed", folder, "pip install 'vocolab[deepspeed]'") from error
+    with required("deepspeed", folder), contextlib.redirect_stdout(sys.stderr):  # it prints
+        from deepspeed.utils import zero_to_fp32
     parts = folder / tag.read_text().strip()
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -13,6 +13,8 @@ EXTRAS = {
     "transformers": "hub",
     "huggingface_hub": "hub",
     "wandb": "wandb",
+    "espeakng_loader": "phonemes",
+    "phonemizer": "phonemes",
 }
 
 
@@ -27,6 +29,6 @@ def required(package: str, where: object) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if (error.name or "").partition(".")[0] != package:
             raise
         raise VocolabError(f"the package {package} is missing", where, install(package)) from error

@@ -10,13 +10,13 @@ import unicodedata
 from typing import Any
 
 from vocolab.errors import VocolabError
+from vocolab.extras import install
 from vocolab.text.base import Text
 from vocolab.text.symbols import single_spaces
 
 # Kept as they are. One between two digits belongs to the number (3.5, 10:30, 1,000), which espeak reads aloud.
 _MARKS = re.compile(r"""([;!?¡¿—–…"«»“”„(){}\[\]。，、！？；：「」]|(?<!\d)[.,:]|[.,:](?!\d))""")
 _TIE = "\u0361"  # joins two letters into one sound: t͡s
-_INSTALL = "pip install 'vocolab[phonemes]'"
 
 
 class Phonemes(Text):
@@ -85,18 +85,19 @@ class Phonemes(Text):
 @functools.cache
 def _espeak() -> Any:
     """phonemizer's espeak backend, told where the library is."""
+    remedy = f"{install('espeakng_loader')}, or use Characters"
     try:
         import espeakng_loader
         from phonemizer.backend import EspeakBackend
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as error:
-        raise VocolabError(f"phonemes need {error.name}", "Phonemes", f"{_INSTALL}, or use Characters") from error
+        raise VocolabError(f"phonemes need {error.name}", "Phonemes", remedy) from error
     EspeakWrapper.set_library(espeakng_loader.get_library_path())
     EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
     try:
         EspeakBackend.version()
     except (RuntimeError, OSError) as error:
-        raise VocolabError(f"espeak does not load ({error})", "Phonemes", f"{_INSTALL}, or use Characters") from error
+        raise VocolabError(f"espeak does not load ({error})", "Phonemes", remedy) from error
     return EspeakBackend
 
 
