@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ROWS = 8192  # compared with all centres at once
+ROWS = 8192  # points compared with all centres at once
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def means(points: Tensor, members: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def kmeans(points: Tensor, count: int, seed: int = 0, iterations: int = 25) -> Tensor:
     """Centres (count, D) of points (N, D), N >= count: Lloyd's algorithm from `count` points drawn without repetition.
-    (On the built-in speech the start of k-means++ ends within 0.2 % of this one.)
+    (On the built-in speech, starting as k-means++ does ends within 0.2 % of the same error.)
 
     A cluster that loses all its points starts anew at one of those farthest from their centres. Ends early where no
     point changes its cluster.

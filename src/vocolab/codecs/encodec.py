@@ -193,7 +193,7 @@ class EnCodec(Codec):
     @functools.cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        # Of the codebooks `embed` alone: their other tensors serve training.
+        # A codebook is its `embed`; its other tensors serve training alone.
         parts = re.compile(r"(?:encoder|decoder)\..*|quantizer\..*\.embed")
         tensors = weights.read_tensors(
             self.weights_file, lambda name: new if parts.fullmatch(new := rename(name)) else None
@@ -234,7 +234,7 @@ def shape_of_config(config: dict[str, Any], where: object) -> EnCodecShape:
 
 
 def shape_of_tensors(tensors: Mapping[str, Tensor], where: object) -> EnCodecShape:
-    """From the tensors of the encodec package's file, which says no more; it is taken to be of 24 kHz."""
+    """From the tensors of the encodec package's file. It does not state its rate, which is taken to be 24 kHz."""
     first, book = "encoder.layers.0.conv.parametrizations.weight.original1", "quantizer.layers.{}.codebook.embed"
     if first not in tensors or book.format(0) not in tensors:
         raise VocolabError("not EnCodec's weights", where, "give encodec_24khz-d7cc33bc.th or a Hugging Face folder")

@@ -1,4 +1,6 @@
-"""A codec fitted in a minute on the training speech: k-means of content features, then of what mels still lack."""
+"""A codec fitted in a minute on the training speech: k-means of content features, then of what the mel has beyond
+them.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,8 @@ class KMeansCodec(Codec):
     A frame is `hops` frames of the encoder side by side. Level 0 is the nearest of `size` k-means centres of the
     encoder's features; it stands for the mean log-mel of the training frames near that centre. Each further level is
     the nearest of `residual_size` (default: `size`) k-means centres of what the log-mel has beyond the levels before it
-    (residual quantisation); a small NAR predicts few of them better than many. Content features first, because a
-    language model learns such codes from text in minutes, and those of mels alone hardly.
+    (residual quantisation); a small NAR predicts few of them better than many. Content features come first, because
+    a language model learns such codes from text in minutes, and codes of mels alone hardly at all.
 
     encoder: an `Encoder`, such as `Whisper`; its weights are in no state dict of the codec.
     vocoder: log-mel (B, L, n_mels) at the encoder's hop -> waveform. A string names its checkpoint: the caller reads it
@@ -180,7 +182,7 @@ class KMeansCodec(Codec):
     @torch.no_grad()
     def fit(self, speech: Iterable[Tensor]) -> None:
         """Learn the codebooks from recordings (T,) at `sample_rate` Hz. The same recordings in the same order give the
-        same codebooks; of more than `max_frames` frames a random choice decides; those shorter than a frame are
+        same codebooks. At most `max_frames` frames are used, drawn at random; recordings shorter than a frame are
         skipped.
         """
         feats, mels = self._sample(speech)
@@ -252,7 +254,9 @@ class KMeansCodec(Codec):
     def _features(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, L', dim), frame i standing for samples [encoder.hop·i, encoder.hop·(i+1))."""
         encoder = self.encoder
-        if wav.shape[1] > encoder.chunk_seconds * self.sample_rate:  # each row as it is alone: cut or not
+        if (
+            wav.shape[1] > encoder.chunk_seconds * self.sample_rate
+        ):  # each row as if alone: in pieces only where it is long itself
             rows = [row[:length] for row, length in zip(wav, lengths.tolist(), strict=True)]
             rows = [F.pad(row, (0, encoder.alignment_padding(len(row)))) for row in rows]
             return nn.utils.rnn.pad_sequence([encoder.encode_long(row)[0] for row in rows], batch_first=True)

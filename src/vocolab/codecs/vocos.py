@@ -1,4 +1,4 @@
-"""A Vocos (Siuzdak 2023) that speaks EnCodec's codes, better than EnCodec's own decoder."""
+"""A Vocos (Siuzdak 2023) that decodes EnCodec's codes in place of EnCodec's own decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vocolab.audio.stft import inverse_stft
 from vocolab.errors import VocolabError
 
 FILE = "pytorch_model.bin"
-BANDWIDTH_LEVELS = (2, 4, 8, 16)  # codebooks of each bandwidth that it knows: 1.5, 3, 6 and 12 kbps
+BANDWIDTH_LEVELS = (2, 4, 8, 16)  # how many codebooks each bandwidth has: 1.5, 3, 6 and 12 kbps
 _CODEBOOKS = "feature_extractor.codebook_weights"
 
 
@@ -27,7 +27,7 @@ class BandwidthNorm(nn.Module):
         self.scale, self.shift = nn.Embedding(bandwidths, dim), nn.Embedding(bandwidths, dim)
 
     def forward(self, x: Tensor, bandwidth: Tensor) -> Tensor:
-        """x (B, L, D); bandwidth (): a number in `BANDWIDTH_LEVELS`."""
+        """x (B, L, D); bandwidth (): an index into `BANDWIDTH_LEVELS`."""
         return F.layer_norm(x, x.shape[-1:], eps=1e-6) * self.scale(bandwidth) + self.shift(bandwidth)
 
 

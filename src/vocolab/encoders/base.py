@@ -30,8 +30,8 @@ class Encoder(nn.Module, ABC):
     dim: int
     layer: int | None = None  # the layer `forward` returns unless told otherwise; None where there are no layers
     min_samples: int = 400  # shorter input has no frame
-    chunk_seconds: float = 60.0  # `encode_long` cuts what is longer
-    context_seconds: float = 2.0  # and gives each piece this much more on both sides
+    chunk_seconds: float = 60.0  # `encode_long` cuts longer speech into pieces
+    context_seconds: float = 2.0  # how much `encode_long` adds to a piece on both sides
     placement: Tensor
 
     def __init__(self) -> None:

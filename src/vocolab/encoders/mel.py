@@ -1,4 +1,4 @@
-"""The log-mel spectrogram as an encoder, for vocoders of the original kind."""
+"""The log-mel spectrogram as an encoder, for vocoders of mels such as the original HiFi-GAN."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mel(Encoder):
         self.n_mels, self.fmin, self.fmax = n_mels, fmin, fmax
         self.dim = n_mels
         self.log_mel = LogMel(sample_rate, n_fft, hop, n_mels, fmin, fmax)
-        self.min_samples = max(hop, max(self.log_mel.padding) + 1)  # the mirror needs that much
+        self.min_samples = max(hop, max(self.log_mel.padding) + 1)  # reflection padding needs that much
         self.context_seconds = 2 * n_fft / sample_rate  # so `encode_long` is exact
 
     def load(self, layers: Sequence[int] | None = None) -> Self:

@@ -25,7 +25,8 @@ PUBLISHED = {
     "microsoft/wavlm-large": WavLMShape(dim=1024, depth=24, heads=16, ffn=4096, group_norm=False, pre_norm=True),
 }
 
-# Frames encoded at once, padding included. With more a CPU gets slower: the maps outgrow the memory that is used again.
+# Frames encoded at once, padding included. With more a CPU gets slower: activations outgrow the memory that the
+# allocator reuses.
 CPU_FRAMES = 640
 GPU_FRAMES = 16384
 
@@ -130,7 +131,7 @@ class WavLM(Encoder):
         return [torch.cat(feats) if len(feats) > 1 else feats[0] for feats in zip(*parts, strict=True)]
 
     def _groups(self, lengths: list[int], device: torch.device) -> Iterator[slice]:
-        """Consecutive rows to encode at once: as many as fill the machine, and no longer padded than they must be."""
+        """Consecutive rows to encode at once, as many as the limit of frames allows, padding included."""
         limit = CPU_FRAMES if device.type == "cpu" else GPU_FRAMES
         start, longest = 0, 0
         for row, length in enumerate(lengths):

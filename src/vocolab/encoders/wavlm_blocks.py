@@ -17,8 +17,8 @@ from vocolab.attention import scaled_dot_product_attention
 
 Samples = TypeVar("Samples", int, Tensor)
 
-SEGMENT = 200  # frames convolved at once: their first map, 26 MB, is memory the allocator reuses
-BIAS_ELEMENTS = 2**23  # of the gated bias made at once: 32 MB whatever the length
+SEGMENT = 200  # frames convolved at once: the first layer's output, 26 MB, is memory the allocator reuses
+BIAS_ELEMENTS = 2**23  # elements of the gated bias made at once: 32 MB, whatever the length
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Convolution(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution of `kernel` frames centred on each frame, computed in the frequency domain (overlap-save),
-    which takes a twelfth of the time.
+    """A grouped convolution of `kernel` frames centred on each frame, computed in the frequency domain (overlap-save)
+    in a twelfth of the time of `conv1d`.
 
     `spectrum` is the transform of the kernel with its weight norm folded; it is made when the weights are read.
     """
@@ -105,7 +105,7 @@ class PositionalConvolution(nn.Module):
     def transform(weight: Tensor, groups: int) -> Tensor:
         """Weight (dim, dim / groups, kernel) of a convolution -> `spectrum`."""
         grouped = weight.float().unflatten(0, (groups, -1))  # (G, out, in, kernel)
-        spectrum = torch.fft.rfft(grouped, 2 * weight.shape[-1]).conj()  # conjugate: convolutions of networks correlate
+        spectrum = torch.fft.rfft(grouped, 2 * weight.shape[-1]).conj()  # conjugate: `conv1d` correlates
         return torch.view_as_real(spectrum.permute(0, 3, 2, 1).resolve_conj().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ class WavLMNetwork(nn.Module):
         for start in range(0, total, segment):
             stop = min(start + segment, total)
             samples = x[start * shape.hop : min(stop + overlap, total) * shape.hop]
-            with torch.autocast(x.device.type, enabled=False):  # sums in place need one type
+            with torch.autocast(x.device.type, enabled=False):  # `addmm_` needs operands of one type
                 pieces.append(self._convolve(samples, lengths)[: stop - start])
         return torch.cat(pieces).unflatten(0, (len(rows), count))[:, : shape.frames(wav.shape[1])]
 

@@ -12,7 +12,7 @@ from vocolab.lm.base import Condition
 if TYPE_CHECKING:
     from vocolab.lm.ar import FirstCodebook
 
-ROWS = 16  # texts with one symbol blanked that run together
+ROWS = 16  # texts, each with another symbol blanked, that share one pass
 
 
 @torch.no_grad()

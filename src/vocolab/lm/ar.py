@@ -28,7 +28,9 @@ class FirstCodebook(CodeModel):
     text_weight: float
 
     def set_text_weight(self, weight: float) -> None:
-        """Raises `UsageError` where the classifier, which has a class a code, has too few for the text."""
+        """Raises `UsageError` where there are more symbols or languages than the classifier has classes, which are the
+        codes and the stop token.
+        """
         if weight < 0:
             raise UsageError(f"text_weight is {weight}", "model", "give 0 or more")
         ids = max(self.symbols, self.languages)
@@ -40,8 +42,8 @@ class FirstCodebook(CodeModel):
     def first_hidden(
         self, condition: Condition, codes: Tensor, lengths: Tensor, kept: Tensor | None = None
     ) -> tuple[Output, Tensor]:
-        """What the backbone makes of the sequence, hidden states (B, T, D), and the position (B,) that predicts the
-        first of codes (B, L), which are of the first codebook.
+        """The backbone's output for the sequence, with hidden states (B, T, D), and the position (B,) that predicts the
+        first frame. codes (B, L): those of the first codebook.
 
         `kept` (B, N) bool: False blanks a symbol of the text.
         """
@@ -118,7 +120,7 @@ class AR(FirstCodebook):
     """Predicts codebook 0 of the response and when it ends.
 
     `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0, the program `vall_e` 1.
-    `corrupt`: the share of its input codes that are random ones in training, against repeating what was said.
+    `corrupt`: the share of its input codes that random ones replace in training, so that it repeats itself less.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from vocolab.lm.base import Condition, LanguageModel
 from vocolab.lm.layout import IGNORED
 
 TOP = 10  # a hit: the target is among that many likeliest classes
-STD = 0.2  # of fresh embeddings: about that of the positions which backbones add to them. 0.02 and 1 learnt slower
+STD = 0.2  # standard deviation of fresh embeddings; models with 0.02 and with 1 learnt slower
 
 
 class CodeModel(LanguageModel):
@@ -94,7 +94,7 @@ class CodeModel(LanguageModel):
         return [*segments, prompt, sep], [*counts, condition.prompt_lengths, one]
 
     def at_level(self, x: Tensor, level: Tensor | int) -> Tensor:
-        """x (B, L, D) plus the embedding of the level, (B,) or one for all; x itself in a model without such."""
+        """x (B, L, D) plus the embedding of the level, (B,) or one for all; x itself in a model without level table."""
         if self.level_table is None:
             return x
         return x + (self.level_table.weight[level] if isinstance(level, int) else self.level_table(level)[:, None])

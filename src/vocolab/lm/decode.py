@@ -32,7 +32,7 @@ def decode(
     codes = torch.zeros(rows, sampling.max_ar_steps, dtype=torch.long, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
-    live = torch.arange(rows, device=device)  # whose `logits` and `state` are computed; some may have stopped
+    live = torch.arange(rows, device=device)  # the rows in `logits` and `state`; some may have stopped
     logits, state = model.begin(condition)
     mu, n = first_mu(sampling, rows, device), 0
     while True:
@@ -61,7 +61,7 @@ def decode(
 def _beams(
     model: FirstCodebook, condition: Condition, sampling: Sampling, on_step: Callable[[int], None] | None
 ) -> Response:
-    """Beam search: a row's answer is the sequence of the largest probability among those its beams met."""
+    """Beam search: a row's answer is the likeliest of the sequences that its beams hold at the end."""
     rows, width, device = len(condition), sampling.beam_width, condition.text.device
     codes = torch.zeros(rows, width, 0, dtype=torch.long, device=device)
     scores = first_scores(rows, width, device)

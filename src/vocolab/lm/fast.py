@@ -4,8 +4,9 @@
     lm.generate(...)
 
 `prepare` gives a model with the same weights whose layers are of the classes below: matrices in the order in which MKL
-multiplies them quickly, ternary weights made once, an RMS norm of fewer operations. Besides, a model that rounds
-(`BitLinear`) attends in double precision, so that its results do not depend on how they are computed.
+multiplies them quickly, ternary weights made once, an RMS norm of fewer operations, experts without sorting for a
+single position. Besides, a model that rounds (`BitLinear`) attends in double precision, so that its results do not
+depend on how they are computed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
 
 @dataclass
 class Kept(Generic[Made]):
-    """What was made of a weight, and of which weight in which state, for how many rows."""
+    """What was made of a weight, and by what it is recognised: that weight, its state, the number of rows."""
 
     made: Made
     weight: Tensor
@@ -68,8 +69,8 @@ class Kept(Generic[Made]):
 class PreparedLinear(nn.Linear, Generic[Made]):
     """A matrix that keeps, in eval and without gradient, what `_prepare` makes of its weight.
 
-    It is made again after training, loading, moving and changes in place. Only who writes through `weight.data` between
-    two passes in eval must call `eval()` again.
+    It is made again after training, loading, moving and changes in place. Code that writes through
+    `weight.data` between two passes in eval must call `eval()` again.
     """
 
     _kept: Kept[Made] | None = None
@@ -175,7 +176,7 @@ class QuickRMSNorm(nn.RMSNorm):
 
 
 class StepExperts(Experts):
-    """`Experts` that, for a single position, run those it has chosen and sort nothing."""
+    """`Experts` that, for a single position, runs its chosen experts one by one and sorts nothing."""
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         if len(x) != 1 or torch.compiler.is_compiling():
@@ -188,10 +189,10 @@ class StepExperts(Experts):
 
 
 class DoubleAttention(FullAttention):
-    """`FullAttention`, of fp32 in double precision.
+    """`FullAttention` that computes fp32 inputs in double precision.
 
     Attention over a cache adds in another order than over a whole sequence, and differs by 1e-7. A layer that rounds
-    (`BitLinear`) now and then makes of that 1e-2. Computed in double precision, both are the same in single.
+    (`BitLinear`) now and then turns that into 1e-2. Computed in double precision and rounded to single, both are equal.
     """
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -201,7 +202,7 @@ class DoubleAttention(FullAttention):
 
 
 class DoubleCache(KVCache):
-    """`KVCache`, of fp32 in double precision: see `DoubleAttention`."""
+    """`KVCache` that computes fp32 inputs in double precision: see `DoubleAttention`."""
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.dtype != torch.float32:

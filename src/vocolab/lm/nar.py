@@ -35,7 +35,7 @@ class RestCodebooks(CodeModel):
     def rest_hidden(
         self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor
     ) -> tuple[Output, Tensor]:
-        """What the backbone makes of the sequence, hidden states (B, T, D), and the position (B,) of the response's
+        """The backbone's output for the sequence, with hidden states (B, T, D), and the position (B,) of the response's
         first frame. Of codes (B, k, L), row b reads the codebooks below levels[b].
         """
         segments, counts = self.prefix(condition)

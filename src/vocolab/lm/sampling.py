@@ -22,22 +22,22 @@ MIROSTAT_RANKS = 100  # how many of the likeliest tokens the Zipf exponent is es
 class Sampling:
     """How tokens are chosen. Names and defaults are those of the command line's flags."""
 
-    ar_temp: float = 0.95  # 0: the likeliest
+    ar_temp: float = 0.95  # 0: always the likeliest token
     nar_temp: float = 0.2
-    min_ar_temp: float = -1.0  # 0 or more: dynamic temperature between the two
-    min_nar_temp: float = -1.0
+    min_ar_temp: float = -1.0  # 0 or more: a dynamic temperature between this and `ar_temp`
+    min_nar_temp: float = -1.0  # likewise, between this and `nar_temp`
     top_k: int = 0  # 0: all
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     repetition_penalty_decay: float = 0.0
     length_penalty: float = 0.0  # above 0 lengthens
-    beam_width: int = 0
-    mirostat_tau: float = 0.0  # 0: off
-    mirostat_eta: float = 0.1
+    beam_width: int = 0  # 0 and 1: off
+    mirostat_tau: float = 0.0  # the surprise aimed at, in bits; 0: off
+    mirostat_eta: float = 0.1  # the rate at which mirostat corrects itself
     max_ar_steps: int = 900  # frames
     max_nar_levels: int = 7
-    repetition_window: int = 0  # repetition-aware sampling over so many last tokens; 0: off, VALL-E 2 takes 10
-    repetition_ratio: float = 0.1  # of that window
+    repetition_window: int = 0  # last tokens that repetition-aware sampling looks at; 0: off, VALL-E 2 takes 10
+    repetition_ratio: float = 0.1  # a token that fills this share of the window is drawn anew
 
     def __post_init__(self) -> None:
         temp, share = "give 0 (the likeliest) or more", "give a share above 0 and up to 1"
@@ -75,7 +75,9 @@ class Sampling:
             raise UsageError("each is a way of choosing tokens", " and ".join(chosen), "give one of them")
 
     def for_nar(self) -> Sampling:
-        """The same for a level of the NAR, whose tokens stand side by side: no penalties, beams or mirostat."""
+        """The sampling of a level of the NAR. Its tokens are drawn all at once, so nothing that looks at past tokens
+        applies: no penalties, beams, mirostat or repetition-aware sampling.
+        """
         return dataclasses.replace(
             self,
             ar_temp=self.nar_temp,
@@ -102,8 +104,8 @@ def repetition_penalty(logits: Tensor, previous: Tensor, penalty: float, decay: 
 
 
 def length_penalty(logits: Tensor, length: int, factor: float, stop: int) -> Tensor:
-    """Divide the odds of stopping after `length` frames by length^factor: above 0 lengthens, below 0 shortens, whatever
-    the sign of the stop token's logit.
+    """Divide the odds of stopping after `length` frames by length^factor. A factor above 0 lengthens the response, one
+    below 0 shortens it, whatever the sign of the stop token's logit.
     """
     if factor == 0.0 or length < 1:
         return logits
@@ -132,20 +134,20 @@ def top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def dynamic_temperature(logits: Tensor, maximum: float, minimum: float) -> Tensor:
-    """(B, 1) temperature from `minimum` where the model is sure to `maximum` where it is not."""
+    """(B, 1) temperatures: near `minimum` in rows where the model is sure, near `maximum` where it is not."""
     sure = logits.softmax(dim=1).amax(dim=1, keepdim=True)
     return maximum - (maximum - minimum) * torch.sigmoid(10 * (sure - 0.5))
 
 
 def tempered(logits: Tensor, temperature: float, minimum: float = -1.0) -> Tensor:
-    """Logits over the temperature, which is above 0; with a `minimum` of 0 or more, over a dynamic one."""
+    """Logits divided by the temperature, which is above 0; with a `minimum` of 0 or more, by a dynamic one."""
     divisor = temperature if minimum < 0 else dynamic_temperature(logits, temperature, minimum).clamp(min=1e-6)
     # Shifted first: the largest stays 0 however small the temperature.
     return (logits - logits.amax(dim=1, keepdim=True)) / divisor
 
 
 def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
-    """A token a row (B,) at the place `uniform` (B,) in the cumulated probabilities."""
+    """Draw one token for each row, (B,): the one at the place `uniform` (B,) of the cumulated probabilities."""
     cumulated = logits.double().softmax(dim=1).cumsum(dim=1)
     total = cumulated[:, -1:]
     place = (cumulated <= uniform[:, None].to(cumulated) * total).sum(dim=1)
@@ -153,7 +155,7 @@ def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def zipf_exponent(ranked: Tensor) -> Tensor:
-    """(B,) the exponent s of probabilities (B, V), sorted downwards, if they were Zipf's."""
+    """Fit Zipf's law (probability of rank r ∝ r^-s) to probabilities (B, V), sorted downwards: its exponents s (B,)."""
     kept = min(MIROSTAT_RANKS, ranked.shape[1] - 1)
     high, low = ranked[:, :kept], ranked[:, 1 : kept + 1]
     rank = torch.arange(kept, dtype=ranked.dtype, device=ranked.device)
@@ -179,12 +181,12 @@ def mirostat_k(s: Tensor, mu: Tensor, n: Tensor | int) -> Tensor:
 def mirostat(logits: Tensor, mu: Tensor, uniform: Tensor, tau: float, eta: float) -> tuple[Tensor, Tensor]:
     """Mirostat 1 (Basu et al. 2021): tokens (B,) and the next mu (B,), which begins at 2 tau.
 
-    The surprise that mu answers to is the token's under the whole distribution, in bits.
+    mu is corrected by the token's surprise, in bits, under the distribution before the cut to k tokens.
     """
     probability = logits.double().softmax(dim=1)
     ranked = probability.sort(dim=1, descending=True).values
     k = mirostat_k(zipf_exponent(ranked), mu.double(), (ranked > 0).sum(dim=1))
-    # The k likeliest, k a row's own; the stable order of top_k.
+    # Keep the k likeliest, as `top_k` does, but with a k for each row.
     order = logits.argsort(dim=1, descending=True, stable=True)
     cut = torch.arange(logits.shape[1], device=logits.device) >= k[:, None]
     kept = logits.masked_fill(torch.zeros_like(cut).scatter(1, order, cut), -torch.inf)
@@ -224,7 +226,7 @@ def first_scores(rows: int, width: int, device: torch.device) -> Tensor:
 def beam_step(logits: Tensor, scores: Tensor, ended: Tensor, stop: int) -> Beams:
     """The W best continuations of W beams: logits (B, W, V), scores and ended (B, W).
 
-    An ended beam stays in the race as it is, so that when the best beam has ended the row has.
+    An ended beam keeps its score and competes with the others, so a row is done once its best beam has ended.
     """
     logp = logits.log_softmax(dim=-1)
     waiting = torch.full_like(logp[0, 0], -torch.inf)
@@ -267,10 +269,11 @@ def sample(
     stop: int | None = None,
     mu: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Tokens (B,) and the next mirostat state: penalties, filters, temperature, then mirostat or a draw.
+    """Tokens (B,) and the next mirostat state: penalties, filters, temperature, then mirostat or a draw. A temperature
+    of 0 takes the likeliest token instead of either.
 
     logits (B, V); uniform, second (B,) (`second` for repetition-aware sampling alone); previous (B, S): the tokens so
-    far, for the penalties; stop: the id of the stop token.
+    far; stop: the id of the stop token, for the length penalty; mu (B,): the mirostat state, None where it is off.
     """
     if logits.device.type == "mps":  # it has no float64, in which tokens are drawn
         device = logits.device

@@ -24,7 +24,7 @@ from vocolab.pipelines.references import listed
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
 
-SILENT = -50.0  # LKFS: vocoders make -60 of digital silence, and -30 of speech however quiet it was
+SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its speech near -30 or above
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""References: which few seconds of someone's recordings a model hears of the voice."""
+"""Which few seconds of reference recordings a model hears of a voice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vocolab.errors import UsageError, VocolabError
 MIN_SECONDS = 0.5  # of speech in a reference: less tells no voice
 PIECE_SECONDS = 1.0  # the least that is taken of each of several references, where they have it
 LISTEN_SECONDS = 10.0  # how far into a file its speech must begin
-QUIET = 0.01  # of the peak (-40 dB): what is quieter, before anything louder, is not yet speech
+QUIET = 0.01  # of the peak (-40 dB): speech begins at the first sample above this
 WHOLE_SECONDS = 30.0  # of references that are heard whole, together: the longest utterances that models train on
 SILENT = 0.001  # a peak of -60 dB: a recording of nothing
 
@@ -44,7 +44,7 @@ def excerpts(
     """Together `seconds` of speech of the references, each from where its speech begins.
 
     References are files, or waveforms of `given_rate` Hz (default: `sample_rate`). They share the seconds equally; what
-    one is too short for goes to the others. Of more references than there are pieces of a second, the first are taken.
+    a short one leaves over goes to the others. If there are more references than whole seconds, the first are taken.
     No more of a file is read than could be needed. Raises `VocolabError` for a reference that cannot be read, is
     silent, or has less than half a second of speech.
     """

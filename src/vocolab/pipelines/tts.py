@@ -95,9 +95,8 @@ class TTS(nn.Module):
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
         where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks.
-        `imports`: modules that hold parts of it outside vocolab. Raises
-        `VocolabError` where the file holds no language model, the codec is not that of its training, or it cannot
-        decode.
+        `imports`: modules that hold parts of it outside vocolab. Raises `VocolabError` where the file holds no language
+        model, the codec is not that of its training, or it cannot decode.
         """
         from vocolab.checkpoints import load_lm
 
@@ -138,10 +137,11 @@ class TTS(nn.Module):
         ref_rate: int | None = None,
         **sampling: Any,
     ) -> Tensor | list[Tensor]:
-        """The waveform (T,) of a text, or a list of those of several, in the voice of `ref`, which says `ref_text`
-        (`needs_ref_text`): files, or waveforms (T,) or (1, T) of `ref_rate` Hz (default: `sample_rate`).
+        """The waveform (T,) of a text, or a list of those of several, in the voice of `ref`: files, or
+        waveforms (T,) or (1, T) of `ref_rate` Hz (default: `sample_rate`).
 
-        `sampling`: fields of `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
+        `ref_text`: what the references say, for a model with `needs_ref_text`. `sampling`: fields of
+        `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
         `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
         """
         texts = [text] if isinstance(text, str) else list(text)
@@ -153,7 +153,7 @@ class TTS(nn.Module):
 
     @staticmethod
     def sampling(**given: Any) -> Sampling:
-        """`Sampling` of these fields. Raises `UsageError` for one that it has not."""
+        """`Sampling` of these fields. Raises `UsageError` for a name that is none of them."""
         names = [f.name for f in dataclasses.fields(Sampling)]
         for name in given:
             if name not in names:
@@ -169,8 +169,8 @@ class TTS(nn.Module):
         names: Sequence[str] | None = None,
         ref_text: str | None = None,
     ) -> list[list[int]]:
-        """The ids of the symbols of each text, read as in training: where the model needs it, as one text with what the
-        references say. `names` say which text is meant where one will not do.
+        """The ids of the symbols of each text, read as in training. A model that must know what the references say
+        reads `ref_text` and the text as one. `names`: what errors call the texts, by default "text 1" and so on.
 
         Punctuation that the model never saw is left out and counted in `symbols.left_out`; other symbols that it never
         saw become `<unk>` and are counted in `symbols.unknown`. Raises `VocolabError` where it knows no letter at all.
@@ -281,7 +281,9 @@ class TTS(nn.Module):
         on_step: Callable[[int], None] | None,
     ) -> list[Spoken]:
         condition = self.condition(texts, prompt, language)
-        seeds = torch.full((len(texts),), seed, device=self.device)  # one for all: a row knows nothing of its place
+        seeds = torch.full(
+            (len(texts),), seed, device=self.device
+        )  # the same for all rows: a text sounds alike in any place
         try:
             return self._said(condition, seeds, sampling, amp, on_step)
         except (RuntimeError, MemoryError) as error:

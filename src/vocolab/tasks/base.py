@@ -22,7 +22,7 @@ from vocolab.parts import modules_of
 from vocolab.rng import mix
 from vocolab.tasks.schedules import SCHEDULED, Constant, Rates, Schedule, Scheduler, check_schedule
 
-REMEDIES = {  # where a batch holds no such field
+REMEDIES = {  # what makes batches hold a field that they lack
     "audio": "keep the audio in the shards",
     "feats": "set --data.encoder",
     "codes": "set --data.codec",
@@ -68,11 +68,11 @@ class Task(LightningModule):
             return
         made = self.configure_optimizers()
         made = made if isinstance(made, (list, tuple)) else [made]
-        kept = self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed has copied them to places of its own
+        kept = self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed has copied the arguments
         changes: list[str] = []
         for restored, fresh in zip(self.trainer.optimizers, made, strict=True):
             changes += follow(restored, fresh, apply=not kept)
-        if not isinstance(self.schedule, Schedule):  # PyTorch's may have set others of the values in the checkpoint
+        if not isinstance(self.schedule, Schedule):  # a scheduler of PyTorch may have set these in the checkpoint
             changes = [change for change in changes if change.split()[0] not in {*SCHEDULED} - {"lr"}]
         if changes and self.global_rank == 0:
             how = "left as the checkpoint has it, by DeepSpeed" if kept else f"from update {self.global_step} on"
@@ -95,7 +95,7 @@ class Task(LightningModule):
 
 def follow(restored: Optimizer, fresh: Optimizer, apply: bool = True) -> list[str]:
     """Where the arguments of `restored`, read from a checkpoint, differ from those of `fresh`, made by the recipe:
-    `["lr 0.0002 -> 0.0001"]`. `apply`: give `restored` those of `fresh`. What it has learnt of the gradients stays.
+    `["lr 0.0002 -> 0.0001"]`. `apply`: give `restored` those of `fresh`; its moments stay.
     """
     changes = []
     for old, new in zip(restored.param_groups, fresh.param_groups, strict=True):

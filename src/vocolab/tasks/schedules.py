@@ -62,8 +62,8 @@ class WarmupCosine(Schedule):
 
 
 class InverseSquareRoot(Schedule):
-    """Linear warm-up over `warmup` updates, then 1/sqrt(update), so that it passes through 1 at the end of the warm-up
-    (Vaswani et al. 2017, §5.3, whose factor it is up to the base rate).
+    """Linear warm-up over `warmup` updates, then 1/sqrt(update), scaled to reach 1 at the end of the warm-up, where
+    the rate is the base rate (Vaswani et al. 2017, §5.3, up to that scale).
     """
 
     def __init__(self, warmup: int = 4000):
@@ -78,13 +78,13 @@ class Rates:
     """What a schedule sets in the groups of one optimizer, as a function of the update alone.
 
     A `Schedule` multiplies the learning rate. A scheduler of PyTorch works on a stand-in for the optimizer and is
-    stepped once an update, from the first one on also in a run that is resumed: so the run goes on where it was, with
-    the schedule that its recipe names now, and nothing of it is kept in the checkpoint. Besides the learning rate it
-    may set others of the groups' values, such as momentum.
+    stepped once an update. In a resumed run it is stepped again from the first update on: so the run goes on where it
+    was, with the schedule that its recipe names now, and the checkpoint holds nothing of it. It may also set other
+    values of the groups, such as momentum.
     """
 
     def __init__(self, schedule: Schedule | Scheduler, optimizer: Optimizer, updates: int = -1):
-        """`updates`: of the whole run, -1 where it has no end. Raises `UsageError` where the schedule ends before."""
+        """`updates`: of the whole run, -1 where it has no end. Raises `UsageError` where the schedule ends sooner."""
         self.schedule, self.optimizer = schedule, optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -134,11 +134,11 @@ class StandIn(Optimizer):
             self.updates += 1
 
     def step(self, closure: Any = None) -> Any:
-        """Nothing to do: a scheduler warns where its optimizer does not step before it does."""
+        """Does nothing. A scheduler warns unless its optimizer has stepped before it."""
 
 
 def check_schedule(schedule: Schedule | Scheduler) -> Schedule | Scheduler:
-    """`schedule` unchanged. Raises `UsageError` for a scheduler that cannot be one, before anything is prepared."""
+    """`schedule` unchanged. Raises `UsageError` for arguments that a scheduler refuses, before anything is prepared."""
     if not isinstance(schedule, Schedule):
         values = {"lr": 1.0, "momentum": 0.9, "betas": (0.9, 0.999)}
         try:

@@ -57,9 +57,9 @@ class Tally:
         levels = [{"tokens": n, "loss": a / n, "acc": h / n} for n, a, h in zip(count, loss, hits, strict=True)]
         # NAME_loss is divided by NAME_tokens where there is such a sum, else by all tokens.
         counts = {name: sums.pop(name)[0] for name in names if name.endswith("tokens")}
-        of = {name: counts.get(name.removesuffix("loss") + "tokens", counts["tokens"]) for name in sums}
-        means = {name: value[0] / of[name] for name, value in sums.items()}
-        return Figures(counts["tokens"], means, of, levels)
+        counted = {name: counts.get(name.removesuffix("loss") + "tokens", counts["tokens"]) for name in sums}
+        means = {name: value[0] / counted[name] for name, value in sums.items()}
+        return Figures(counts["tokens"], means, counted, levels)
 
 
 class Clock:

@@ -18,7 +18,7 @@ class Translation:
         self._languages = _table(data.languages, self.map.languages)
 
     def check(self, lm: LanguageModel) -> Translation:
-        """Itself. Raises `UsageError` where the embedding tables of `lm` have too few rows for `map`."""
+        """Return self. Raises `UsageError` where the embedding tables of `lm` have too few rows for `map`."""
         languages = len(self.map.languages) if lm.languages else 0
         for count, rows, name in ((len(self.map), lm.symbols, "symbols"), (languages, lm.languages, "languages")):
             if count > rows:

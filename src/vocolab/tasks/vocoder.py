@@ -27,7 +27,7 @@ from vocolab.vocoders.losses import MelLoss, WaveLoss, discriminator_loss, gener
 
 
 def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
-    """The paper's optimizer."""
+    """HiFi-GAN's optimizer."""
     return torch.optim.AdamW(params, lr=2e-4, betas=(0.8, 0.99), weight_decay=0.01)
 
 
@@ -56,7 +56,7 @@ class VocoderTask(Task):
         initialize_from: Path | None = None,
     ):
         """`feature_noise`: standard deviation of the noise added to the features in training, for a vocoder that is to
-        speak quantised or predicted ones. `initialize_from`: start from the weights of a checkpoint, ours or an
+        speak quantised or predicted features. `initialize_from`: start from the weights of a checkpoint, ours or an
         official one, for fine-tuning; a resume overrides it.
         """
         super().__init__(schedule)

@@ -1,4 +1,4 @@
-"""A discriminator of spectrogram frames that costs a CPU next to nothing."""
+"""A discriminator of spectrogram frames that is cheap on a CPU."""
 
 from __future__ import annotations
 

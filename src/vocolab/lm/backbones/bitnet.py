@@ -26,7 +26,7 @@ class EightBit(NamedTuple):
 def eight_bit(x: Tensor) -> EightBit:
     """x (..., C), RMS-normed and rounded; the gradient is that of the norm (straight-through).
 
-    The largest value becomes 127 before the norm as after it, so that only the scale need know the norm.
+    The largest value becomes 127 whether x is normed or not, so the norm enters the scale alone.
     """
     dtype, x = x.dtype, x.float()
     with torch.no_grad():
@@ -72,10 +72,10 @@ class BitLinear(nn.Linear):
 
 
 class BitNet(Llama):
-    """Llama with `BitLinear` for every matrix; its inner norm also stands before `o_proj` and `down_proj`.
+    """Llama with `BitLinear` for every matrix; each matrix so has a norm before it, `o_proj` and `down_proj` too.
 
-    Rounding can make of a difference of 1e-7 one of 1e-2. So that decoding, together or alone, equals the pass over the
-    whole sequence to the bit, decode with the model that `vocolab.lm.fast.prepare` gives; `vocolab.TTS` does.
+    Rounding can turn a difference of 1e-7 into one of 1e-2. With the model that `vocolab.lm.fast.prepare` gives,
+    decoding (in a batch or alone) equals the pass over the whole sequence to the bit; `vocolab.TTS` uses that model.
     """
 
     def __init__(

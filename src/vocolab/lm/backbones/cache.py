@@ -1,6 +1,6 @@
 """Attention of the backbones, and the keys and values of past positions.
 
-A block is written once, for training and for decoding. It is given a context that answers `attend(index, q, k, v)`:
+A block is written once, for training and for decoding. It is given a context with a method `attend(index, q, k, v)`:
 `FullAttention` (a padded batch of whole sequences) or `KVCache` (all positions so far).
 
     cache = KVCache()                              # or the one of the step before
@@ -82,7 +82,7 @@ class KVCache(Memory):
         keys[:, :, begin:end] = k.detach()
         values[:, :, begin:end] = v.detach()
         mask = None if self._mask is None else self._mask.to(q.dtype)
-        # Torch's own causal mask is for as many keys as queries, that is for the first positions.
+        # Torch's own causal mask fits as many keys as queries, so it serves the first positions alone.
         causal = begin == 0 and self._n > 1
         return scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask, causal=causal)
 

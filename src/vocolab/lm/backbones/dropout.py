@@ -1,4 +1,4 @@
-"""Dropout that a CPU is quick at, in training; a model in eval has none."""
+"""Dropout that is quick on a CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Dropout(nn.Module):
-    """`dropout` in training."""
+    """`dropout` in training, nothing in eval."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

@@ -54,8 +54,8 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def project(x: Tensor, *matrices: nn.Module) -> list[Tensor]:
-    """The products of each of the matrices, all of one class, with x (B, L, D). What the class does to its input first
-    (`rounds` of `BitLinear`) is done once for all.
+    """x (B, L, D) times each of the matrices, which are of one class. If that class rounds its input first (`rounds` of
+    `BitLinear`), x is rounded once for all of them.
     """
     rounds = getattr(matrices[0], "rounds", None)
     read = x if rounds is None else rounds(x)
@@ -69,8 +69,9 @@ def require_heads(dim: int, heads: int) -> None:
 
 
 def initialise(model: nn.Module, residual: tuple[str, ...], layers: int) -> None:
-    """Normal weights of deviation 0.02; the matrices named `residual`, which write to the residual stream, smaller by
-    the number of their writes, so that its variance does not grow with depth (GPT-2, 2.3).
+    """Normal weights of deviation 0.02. The matrices named `residual` write to the residual stream, two a layer: for
+    them it is divided by the root of the number of writes, so that the stream's variance does not grow with depth
+    (GPT-2, 2.3).
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):

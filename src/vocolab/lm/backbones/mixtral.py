@@ -1,7 +1,7 @@
 """Mixtral (Jiang et al. 2024): Llama whose feed-forward layers are mixtures of experts, two a position.
 
-Weights as in transformers' `MixtralModel`, the experts of a layer as one tensor. Nothing is dropped, so a row's result
-depends neither on its batch mates nor on what comes later.
+The weights are laid out as in transformers' `MixtralModel`: the experts of a layer are one tensor. Experts have no
+capacity, so a row's result depends neither on its batch nor on later positions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
-        # An index into all would, in the backward pass, fill zeros of the size of all for every expert.
+        # Unbound once: the gradient of `self.down_proj[expert]` would be as large as all experts, for each expert.
         experts = list(zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True))
         mixed = torch.zeros_like(x)
         for expert in chosen.unique().tolist():
@@ -90,7 +90,7 @@ class Mixtral(Llama):
     ) -> None:
         if not 1 <= top <= experts:
             raise UsageError(
-                f"a position cannot use {top} of {experts} experts", "top", "give more experts or less top"
+                f"a position cannot use {top} of {experts} experts", "top", "give more experts, or a smaller top"
             )
         self.experts, self.top = experts, top
         super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear, attention_dropout)

@@ -1,6 +1,7 @@
-"""Mixture of experts that drops nothing: each position goes to its likeliest experts, whatever its batch mates do.
+"""A mixture of experts without a capacity: each position is computed by its likeliest experts, however many others
+choose them.
 
-So a row's result does not depend on the batch or on what comes later, which experts of limited capacity break.
+Experts of limited capacity drop positions; a row's result then depends on its batch and on later positions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def route(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
 def balance_loss(experts: Tensor, probabilities: Tensor, real: Tensor | None = None) -> Tensor:
     """E · Σ f_e P_e: the share of positions an expert gets times its mean probability (Switch transformer, 2.2).
 
-    `real` (N,): the positions that count. Least, and equal to `top`, where all experts get alike.
+    `real` (N,): the positions that count. The loss is `top` where all experts get an equal share.
     """
     chosen = F.one_hot(experts, probabilities.shape[-1]).sum(-2).to(probabilities)  # (N, E)
     weight = torch.ones_like(chosen[:, 0]) if real is None else real.to(chosen)
@@ -37,9 +38,10 @@ class Mixture(nn.Module):
     def __init__(self, dim: int, ffn: int, experts: int, top: int = 2, linear: Linear = None) -> None:
         super().__init__()
         if not 1 <= top <= experts:
-            raise UsageError(f"a position cannot use {top} of {experts} experts", "top", "give more experts")
+            raise UsageError(f"a position cannot use {top} of {experts} experts", "experts", "give more")
         self.top = top
-        self.router = nn.Linear(dim, experts, bias=False)  # never of the slot's class: a ternary router hardly routes
+        # An ordinary layer whatever `linear` is: with ternary weights it hardly tells experts apart.
+        self.router = nn.Linear(dim, experts, bias=False)
         self.experts = nn.ModuleList(SwiGLU(dim, ffn, linear) for _ in range(experts))
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,11 @@
 
     out_n = q_n · Σ_{m ≤ n} γ^{n−m} k_m v_mᵀ / √Σ_{j ≤ n} γ^j          γ_h = 1 − 2^{−5−h}
 
-All at once (parallel), one position after another (recurrent, from a memory of fixed size) or some at a time
-(chunkwise): the same numbers, because the divisor depends on positions alone. torchscale divides by sums of the scores
-too, each form by others, so that its forms differ by what the norm's epsilon makes of them.
+The sum is computed for all positions at once (parallel), one position after another (recurrent, from a memory of fixed
+size) or some positions at a time (chunkwise). All three give the same numbers, because the divisor depends on positions
+alone. torchscale also divides by sums of the scores, and by other ones in each form; so its forms differ slightly.
 
-For the NAR, which sees both ways, the decay goes by the distance |n − m| and the sums over the row's real positions.
+For the NAR, which sees both ways, the decay is γ^|n−m| and both sums run over all real positions of the row.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def decay_sums(count: Tensor, log_decay: Tensor) -> Tensor:
 
 
 def rotations(positions: Tensor, sums: Tensor, width: int) -> Tensor:
-    """What turns the pairs of channels of q and k by their position: complex (B, L, 2, H, width / 2).
+    """Complex factors (B, L, 2, H, width / 2) that rotate the pairs of channels of q and k by their position.
 
-    q's half also carries its scale and the divisor √sums (B, L, H), which costs nothing here.
+    Those of q also hold the scale 1 / √width and the divisor √sums (B, L, H): here these cost nothing.
     """
     rates = 10000 ** -torch.linspace(0, 1, width // 2, dtype=torch.float32, device=positions.device)
     angles = (positions[..., None] * rates)[..., None, None, :]  # (B, L, 1, 1, width / 2)
@@ -69,7 +69,8 @@ def chunkwise(
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs (B, H, n, Dv) of n positions after those in `memory`, of which count[b] are real, and the memory then.
 
-    Taken in chunks of the size of `decays` (H, C, C). One alone without a memory is the parallel form and leaves none.
+    They are taken in chunks of the size of `decays` (H, C, C). A single chunk without a memory is the parallel form,
+    and returns no memory.
     """
     n, chunk, outputs = q.shape[2], decays.shape[-1], []
     if memory is None and n > chunk:
@@ -99,20 +100,20 @@ class FullRetention:
         else:
             self.real = padding_mask(lengths, length)
             self.decays = decay_matrix(length, self.log_decay)
-            after = (lengths[:, None] - self.positions).clamp(min=1)  # positions from its own to the row's end
+            after = (lengths[:, None] - self.positions).clamp(min=1)  # positions from this one to the row's end
             sums = sums + decay_sums(after, self.log_decay) - 1
         self.rotation = rotations(self.positions, sums, width)
 
     def retain(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k (B, H, L, Dk), v (B, H, L, Dv) of layer `index` -> (B, H, L, Dv)."""
-        if self.causal:  # padding stands behind all that is real
+        if self.causal:  # no real position sees the padding, which stands behind it
             return chunkwise(q, k, v, None, self.lengths, self.decays, self.log_decay)[0]
         v = v * self.real[:, None, :, None]
         return (q @ k.transpose(-1, -2) * self.decays) @ v.to(q.dtype)
 
 
 class RetentionState(Memory):
-    """A memory (layers, B, H, Dk, Dv) of fixed size; besides, what the last `extend` added, to undo it."""
+    """A memory (layers, B, H, Dk, Dv) of fixed size, and what the last `extend` added to it, for `truncate`."""
 
     def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor) -> None:
         shape = (layers, len(x), heads, width, value_width)
@@ -120,7 +121,7 @@ class RetentionState(Memory):
         self.previous = self.memory  # before the last extend
         self.position = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) seen so far
         self.count = torch.zeros_like(self.position)  # (B,) of those, in the last extend
-        self.recent: list[tuple[Tensor, Tensor]] = []  # its k and v by layer, where it may be undone in part
+        self.recent: list[tuple[Tensor, Tensor]] = []  # its k and v by layer; none for one position
         self.log_decay = log_decays(heads, x.device)
         self.width = width
 
@@ -148,7 +149,7 @@ class RetentionState(Memory):
             return q @ self.memory[index].addcmul_(k.transpose(-1, -2), v)
         self.recent.append((k, v))
         mixed, memory = chunkwise(q, k, v, self.previous[index], self.count, self.decays, self.log_decay)
-        assert memory is not None  # as one was given
+        assert memory is not None  # since it was given one
         self.memory[index] = memory
         return mixed
 

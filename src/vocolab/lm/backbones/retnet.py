@@ -38,7 +38,7 @@ class Block(nn.Module):
         qk, v, gate = self.qkvg(self.retention_norm(x)).split(self.parts, -1)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, Dv)
         mixed = context.retain(index, *rotate(qk, context.rotation), v).transpose(1, 2)  # (B, L, H, Dv)
-        # The norm of each head makes its scale irrelevant: the decays' sums grow by 2^h from head to head.
+        # Heads differ in scale, since the sums of their decays double from head to head; each gets a norm of its own.
         mixed = F.rms_norm(mixed, mixed.shape[-1:], eps=EPSILON).flatten(2).to(x.dtype)
         x = x + self.dropout(self.out(F.silu(gate) * mixed))
         hidden, aux_loss = self.ffn_norm(x), None
@@ -50,9 +50,9 @@ class Block(nn.Module):
 
 
 class RetNet(Stack):
-    """`value`: width of the values, None for `dim`. `experts` above 0: a mixture of that many in every layer, two a
-    position. `chunk`: positions of a causal training pass taken at once, None for all; less memory, the same numbers.
-    A level is ignored.
+    """`value`: width of the values, None for `dim`. `experts` above 0: a mixture of that many experts in every layer,
+    of which each position uses two. `chunk`: how many positions a causal pass over whole sequences takes at once, None
+    for all; fewer need less memory and give the same numbers. A level is ignored.
     """
 
     def __init__(

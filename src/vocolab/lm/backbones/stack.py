@@ -69,9 +69,9 @@ class Stack(Backbone):
 
     @abstractmethod
     def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
-        """x (B, L, D), with its positions told, through the blocks and the final norm.
+        """The output of the blocks and the final norm for x (B, L, D), whose positions are `context.positions`.
 
-        real (B, L): which positions count for the balance of experts; None: that is not asked for. `level` as in
+        real (B, L): which positions count for the balance of experts; None: no balance loss is needed. `level` as in
         `forward`.
         """
 

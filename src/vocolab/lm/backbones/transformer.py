@@ -36,7 +36,7 @@ class AdaptiveNorm(nn.Module):
         """x (B, L, D), level (B,)."""
         log_gain, shift = self.levels(level)[:, None].chunk(2, -1)  # (B, 1, D)
         x = F.layer_norm(x, (self.dim,))
-        x = 2 * (1 - (0.1 * x).detach()) * x
+        x = 2 * (1 - (0.1 * x).detach()) * x  # AdaNorm: C (1 - k x) x, no gradient through the bracket
         return log_gain.exp() * x + shift
 
 
