@@ -6,9 +6,9 @@ decode_vs_transformers  Llama, against transformers' own cached `generate` with 
 decode_floor            a step half way, against the bare matrix products of the weights it uses; here alone the ratio
                         is ours / baseline: how many times the least possible a step takes
 
-All but the last two go through `AR.generate`. A repeat times one window of the 450 frames (what stands before it is
-taken for the prompt) and stands for all 450: a step's cost grows linearly with its position, so the median window is
-the one half way. In it, the whole sequence is recomputed at every 30th frame.
+All but the last two go through `AR.generate`. A repeat times a window of the 450 frames, with all before it as the
+prompt, and scales the time to 450 frames. A step's cost grows linearly with its position, so the median over repeats is
+the window half way. `decode`'s baseline recomputes the whole sequence at every 30th frame of the window.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check(model: AR, of: Condition, frames: int) -> None:
 
 
 def decode(name: str, repeats: int, batch: bool) -> list[dict]:
-    """`decode` and, with `batch`, `decode_batch`, of which the single runs are the same."""
+    """The figure `decode` and, with `batch`, `decode_batch`, which is compared with the same runs of one text."""
     model, window = build(name), FRAMES // 5
     check(model, condition(PROMPT), 30)
     singles, together, passes = [], [], []
@@ -121,7 +121,7 @@ def decode(name: str, repeats: int, batch: bool) -> list[dict]:
 
 
 def transformers_twin(model: AR) -> Callable[[Tensor, int], Tensor]:
-    """transformers' Llama with the weights of ours: what stands before (1, L, D), frames -> codes (1, frames)."""
+    """transformers' Llama with our weights: (embedded text and prompt (1, L, D), frames) -> codes (1, frames)."""
     from vocolab import _compat
 
     _compat.torchaudio()
@@ -164,8 +164,8 @@ def against_transformers(repeats: int) -> dict:
 
 
 def products(backbone: Backbone, ready: bool) -> Callable[[], None]:
-    """The products of a row with all matrices that a step uses, two experts a layer; BitNet's as it keeps them
-    (`ready`), or in fp32.
+    """The products of a row with all matrices that a step uses, two experts a layer. Matrices of BitNet are those that
+    it keeps (`ready`), or fp32 ones.
     """
     calls = []
     for module in backbone.modules():

@@ -21,8 +21,8 @@ from vocolab.data.corpora import BuiltinSpeech
 from vocolab.data.plan import Items, UtterancePlan
 from vocolab.data.shards.index import ROW, Index
 
-TOKENS = 6000  # VALL-E's acoustic tokens a GPU
-SYMBOLS = 14  # a second
+TOKENS = 6000  # positions of a batch; VALL-E trains on so many acoustic tokens a GPU
+SYMBOLS = 14  # of text a second
 
 
 def index(seconds: np.ndarray, symbols: np.ndarray, speakers: np.ndarray, rate: int) -> Index:
@@ -33,7 +33,7 @@ def index(seconds: np.ndarray, symbols: np.ndarray, speakers: np.ndarray, rate: 
 
 
 def libritts(utterances: int) -> Index:
-    """As many utterances of log-normal length, 75 frames a second, 160 to a speaker."""
+    """`utterances` of log-normal length, 75 frames a second, 160 to a speaker."""
     rng = np.random.default_rng(0)
     seconds = rng.lognormal(np.log(4.6), 0.75, utterances).clip(0.5, 30)
     symbols = (SYMBOLS * seconds * rng.normal(1, 0.15, utterances).clip(0.5, 2)).astype(int)
@@ -53,7 +53,7 @@ def builtin() -> Index:
 
 
 def positions(index: Index, items: Items) -> np.ndarray:
-    """Of each row of a batch, padding apart."""
+    """How many positions each row of a batch has, without padding."""
     return index.rows["symbols"][items.rows] + items.frames + items.prompts.frames + MARKS
 
 

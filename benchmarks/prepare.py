@@ -1,4 +1,4 @@
-"""Preparing prematched features: the reference's order of work against ours, at WavLM-Large's size.
+"""Preparing prematched features: kNN-VC's order of work against ours, at WavLM-Large's size.
 
 8 utterances of 12 s and 75,000 other frames of their speaker (25 minutes), random weights in Hugging Face's layout.
 Baseline: transformers' WavLMModel, all 24 layers, one file at a time, then squared distances by `torch.cdist` for each

@@ -1,4 +1,4 @@
-"""How good the quickstart's voices are, to a recogniser and a speaker encoder: on the utterances its recipe holds out.
+"""How good a recogniser and a speaker encoder find the quickstart's speech, on the utterances its recipe holds out.
 
 Resynthesis: every held-out utterance from its own features; character errors on the English ones. Conversion among the
 ten Kokoro voices: voice i reads its two held-out sentences in the voices i+1 and i+5, the reference being the target's
@@ -20,7 +20,7 @@ from vocolab.metrics import stoi
 from vocolab.pipelines import KNNVC
 from vocolab.recipe import load_recipe
 
-# What the quickstart must reach; rates of errors from above, the others from below.
+# What the quickstart must reach: error rates (cer) at most this, the others at least this.
 LIMITS = {
     "stoi": 0.85,
     "resynthesis_cer": 0.05,

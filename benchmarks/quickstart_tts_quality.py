@@ -1,5 +1,5 @@
-"""How well the small text-to-speech model speaks, to a recogniser and a speaker encoder: the 20 pairs of a sentence and
-a voice that its recipe holds out, also from its codec and its vocoder.
+"""How good a recogniser and a speaker encoder find the small text-to-speech model, on the 20 pairs of a sentence and a
+voice that its recipe holds out.
 
 Voice 3001+i says sentences 2i and 2i+1, which are known only from the other nine voices; its prompt is its own sentence
 (2i+2) mod 20. A response counts as ended where it stopped by itself within a quarter of the true length.
@@ -19,7 +19,7 @@ from vocolab.data.corpora import Utterance
 from vocolab.recipe import load_recipe
 from vocolab.report.speech import SAMPLING
 
-# What make quickstart-tts must reach: the rate of errors from above, the others from below.
+# What make quickstart-tts must reach: the error rate at most this, the others at least this.
 LIMITS = {"cer": 0.25, "nearest_voice": 8, "ended": 18}
 
 

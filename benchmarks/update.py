@@ -1,8 +1,9 @@
-"""One update of HiFi-GAN's training (V1, MPD, MSD; crops of 7,040 samples): ours against the reference's order of work.
+"""One update of HiFi-GAN's training (V1, MPD, MSD; crops of 7,040 samples): ours against the order of
+work of the official HiFi-GAN code.
 
-The reference judges real and fake apart, lets the generator's step send gradients into the discriminators' weights and
-through the maps of real speech, and normalises weights in every forward. It is written here from the facts with plain
-torch modules. Ours is what `VocoderTask` does. Both start from the same weights; their losses are compared first.
+That code judges real and fake apart, lets the generator's step send gradients into the discriminators' weights and
+through the maps of real speech, and normalises weights in every forward. `Reference` does so with plain torch modules.
+Ours is what `VocoderTask` does. Both start from the same weights; their losses are compared first.
 """
 
 from __future__ import annotations
@@ -200,7 +201,9 @@ def check(feats: Tensor, real: Tensor) -> None:
     """One update of each, with steps of length 0 (the first of AdamW amplifies rounding), gives the same losses."""
     ours = Ours()
     for part in ours.discriminator.modules():
-        if isinstance(part, SNConv1d):  # settled: the reference's spectral norm iterates more often an update
+        if isinstance(
+            part, SNConv1d
+        ):  # settled: `Reference` has more forwards an update, so its spectral norm iterates more
             for _ in range(200):
                 part.normalized()
     reference = Reference(ours)
