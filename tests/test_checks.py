@@ -23,7 +23,7 @@ WAVEFORMS = {
     "a short row": (WAV, torch.tensor([4000, 39]), "39 samples are too short.*at least"),
     "not a number": (WAV.index_fill(1, torch.tensor(7), torch.nan), None, "not finite"),
     "infinite": (WAV.index_fill(1, torch.tensor(7), -torch.inf), None, "not finite"),
-    "too few lengths": (WAV, torch.tensor([4000]), r"lengths \[4000\].*give \(2,\)"),
+    "too few lengths": (WAV, torch.tensor([4000]), r"lengths \[4000\].*give 2 lengths"),
     "too long lengths": (WAV, torch.tensor([4000, 4001]), "4001.*at most 4000"),
 }
 CODES = torch.zeros(1, 2, 5, dtype=torch.long)

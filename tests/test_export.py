@@ -187,7 +187,7 @@ def test_what_deepspeed_gives_is_exported(tmp_path, lm_checkpoint, reader, capsy
 
 
 def test_folders_that_are_none(tmp_path, monkeypatch):
-    with pytest.raises(VocolabError, match="a folder, but none that DeepSpeed wrote"):
+    with pytest.raises(VocolabError, match="a folder that DeepSpeed did not write"):
         export_safetensors(tmp_path, tmp_path / "x.safetensors")
     (tmp_path / "latest").write_text("checkpoint")
     monkeypatch.delitem(sys.modules, "deepspeed.utils", raising=False)

@@ -217,5 +217,5 @@ def test_all_modules_of_a_description_are_named_at_once():
     assert modules_of(described) == ["mine.backbone", "other", "third"]
     with pytest.raises(VocolabError, match="a.ckpt: .* --import mine.backbone --import other --import third "):
         check_imported(described, "a.ckpt")
-    with pytest.raises(VocolabError, match="move their class from the script"):
+    with pytest.raises(VocolabError, match="move the class of the part from the training script"):
         build({"class_path": "__main__.Lost"})

@@ -73,7 +73,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
     runs = [history(tmp_path / "old" / "retnet"), history(tmp_path / "new" / "retnet")]
     assert {c.run for c in curves(runs, "step", ["loss"])["loss"]} == {"old/retnet", "new/retnet"}
     assert {c.run for c in curves([runs[0] / "metrics.csv"], "step", ["loss"])["loss"]} == {"retnet"}
-    with pytest.raises(UsageError, match="a run stands twice"):
+    with pytest.raises(UsageError, match="a run is named twice"):
         curves([runs[0], runs[0] / "metrics.csv"], "step", ["loss"])
 
 

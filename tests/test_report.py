@@ -111,7 +111,7 @@ def test_an_export_is_reported_on_like_the_run(lm_run, finished_run):
 
 def test_a_folder_of_deepspeed_is_to_be_exported_first(lm_run, tmp_path, capsys):
     assert main(["report", str(lm_run), "--checkpoint", str(tmp_path)]) == 1
-    assert "a folder of DeepSpeed becomes a file by vocolab export" in capsys.readouterr().err.splitlines()[-1]
+    assert "if DeepSpeed wrote it, make a file of it with vocolab export" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_reports_of_before_that_say_nothing(tmp_path):

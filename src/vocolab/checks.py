@@ -1,4 +1,6 @@
-"""What encoders, codecs and vocoders refuse of what they are handed: one line instead of an error deep inside torch."""
+"""Checks of the tensors that encoders, codecs and vocoders are handed: a wrong one is refused in one line, before it
+fails deep inside torch.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from vocolab.errors import VocolabError
 def check_waveforms(wav: Tensor, lengths: Tensor | None, least: int, sample_rate: int, where: str) -> Tensor:
     """The lengths (B,) of the rows of wav (B, T) in samples, on its device; all of T where None.
 
-    Raises `VocolabError` where wav is no such tensor of finite floating-point samples, `lengths` do not fit it, or a
-    row is shorter than `least`.
+    Raises `VocolabError` where wav is not a tensor (B, T) of finite floating-point samples, `lengths` do not fit it, or
+    a row is shorter than `least`.
     """
     if not isinstance(wav, Tensor) or wav.ndim != 2:
         raise VocolabError(f"waveform {_kind(wav)}", where, "give a tensor (B, T): a batch of mono rows")
@@ -22,7 +24,7 @@ def check_waveforms(wav: Tensor, lengths: Tensor | None, least: int, sample_rate
         lengths = torch.full((wav.shape[0],), wav.shape[1])
     lengths = torch.as_tensor(lengths)
     if lengths.shape != wav.shape[:1] or (len(lengths) and int(lengths.max()) > wav.shape[1]):
-        remedy = f"give ({wav.shape[0]},) of at most {wav.shape[1]} samples"
+        remedy = f"give {wav.shape[0]} lengths of at most {wav.shape[1]} samples"
         raise VocolabError(f"lengths {lengths.tolist()} of a waveform {_kind(wav)}", where, remedy)
     shortest = int(lengths.min()) if len(lengths) else least
     if shortest < least:

@@ -23,8 +23,8 @@ class UsageError(VocolabError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a GPU torch says so by type, elsewhere by words alone."""
-    import torch  # here, since a help text needs the errors too and must not wait for it
+    """Whether `error` says that memory ran out. On a GPU the error has a type of its own, on a CPU only words."""
+    import torch  # here: every command imports this module, and a help text must not wait for torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True

@@ -26,7 +26,8 @@ from vocolab.parts import build, check_imported, describe
 
 def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Any]:
     """Write the model of a checkpoint as safetensors; returns the card that the file's metadata holds as JSON under
-    `vocolab`. `path`: a checkpoint of a vocoder or a language model, an official vocoder, or a folder of DeepSpeed.
+    `vocolab`. `path`: a checkpoint of a vocoder or a language model, an official vocoder, or a folder that DeepSpeed
+    wrote.
 
     A language model's card says how it is built, its symbols and languages, its codec with the fingerprint and the
     licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
@@ -50,7 +51,7 @@ def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = F
 
 
 def _language_model(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The card and the weights of a language model, which fit each other."""
+    """The card and the weights of a language model. Raises `VocolabError` where they do not fit each other."""
     card = dict(check_format(content[CARD], path))
     check_imported([card["lm"], card["codec"]], path)
     state = content.get("state_dict", {})
@@ -63,12 +64,12 @@ def consolidate(folder: Path) -> dict[str, Any]:
     """The checkpoint in a folder that DeepSpeed wrote, its weights put together from all ranks in fp32.
 
     Needs the package `deepspeed`, whose reader runs code that the files contain: give it folders of your own runs only.
-    Raises `VocolabError` where the folder is none of DeepSpeed's, or lacks parts.
+    Raises `VocolabError` where DeepSpeed did not write the folder, or parts of it are missing.
     """
     tag = folder / "latest"
     if not tag.is_file():
-        raise VocolabError("a folder, but none that DeepSpeed wrote (no file `latest`)", folder, "give a checkpoint")
-    with required("deepspeed", folder), contextlib.redirect_stdout(sys.stderr):  # it prints
+        raise VocolabError("a folder that DeepSpeed did not write (no file `latest`)", folder, "give a checkpoint")
+    with required("deepspeed", folder), contextlib.redirect_stdout(sys.stderr):  # importing DeepSpeed prints lines
         from deepspeed.utils import zero_to_fp32
     parts = folder / tag.read_text().strip()
     try:

@@ -1,4 +1,4 @@
-"""Packages that some parts need alone, and the extras of the package that bring them."""
+"""Packages that only some parts need, and the extras of vocolab that install them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vocolab.errors import UsageError, VocolabError
 
 REMEDY = "free space or choose another place"
-# PyTorch's errors have no type of their own: these words are in the ones of its writer.
+# PyTorch raises a plain RuntimeError where it cannot write a file: one of these words is in its message.
 _TORCH_WRITES = re.compile(r"PytorchStreamWriter|inline_container|failed writing|file write|unexpected pos")
 
 
@@ -22,7 +22,7 @@ def local_path(path: str | Path) -> Path:
 
     The doors (commands, recipes, `load_recipe`, checkpoints) call this once for each path they are given, so that no
     two parts of the program can read the same path differently. Raises `UsageError` where a user or a variable is
-    unknown: otherwise a folder of that name would be made.
+    unknown: otherwise a folder named `~x` or `$X` would be made.
     """
     text = os.fspath(path)
     if not text:
@@ -45,7 +45,7 @@ def check_absent(path: Path, overwrite: bool) -> None:
 
 
 def cannot_write(error: BaseException, path: Path, remedy: str = REMEDY) -> VocolabError | None:
-    """The line for an error of a file system or of a library that writes files; None for any other error."""
+    """The `VocolabError` for an error of a file system or of a library that writes files; None for any other error."""
     kind = type(error)
     library = kind.__module__.partition(".")[0] in ("safetensors", "safetensors_rust", "soundfile")
     torch = isinstance(error, RuntimeError) and _TORCH_WRITES.search(str(error))
@@ -105,4 +105,4 @@ def decode_lines(data: bytes, where: object) -> list[str]:
         what = f"not UTF-8 (byte 0x{data[error.start]:02x})"
         remedy = f"save it as UTF-8, as by: iconv -f {likely} -t utf-8 FILE > NEW"
         raise VocolabError(what, f"{where}:{line}", remedy) from error
-    return lines if lines[-1] else lines[:-1]  # the last line may have an end or none
+    return lines if lines[-1] else lines[:-1]  # a line end at the end of the data begins no further line

@@ -46,7 +46,7 @@ def _import(name: str, where: object, folders: Sequence[Path]) -> str:
     path = Path(name.removesuffix(".py")).expanduser()
     written_as_path = len(path.parts) > 1 or name.endswith(".py")
     places = [(folders[0] / path.parent).resolve()] if written_as_path else [f.resolve() for f in folders]
-    # At the end: a file beside the user must not replace a module that something else imports. Processes that are
+    # Appended: a file in the working directory must not hide a module that something else imports. Processes that are
     # started later inherit the list.
     sys.path += [str(place) for place in places if str(place) not in sys.path]
     importlib.invalidate_caches()
@@ -100,9 +100,9 @@ def _check_is_meant(module: ModuleType, name: str, places: Sequence[Path], where
 
 @functools.cache
 def load_entry_points() -> dict[str, str]:
-    """Import, once, what installed packages offer in the group `vocolab.parts`.
+    """Import the modules that installed packages offer in the group `vocolab.parts`, once in a process.
 
-    Returns why the others do not import, by package; each is reported on standard error.
+    Returns the packages that do not import, each with the reason, which is also printed on standard error.
     """
     from importlib.metadata import entry_points  # slow enough to matter where only help is asked for
 

@@ -1,7 +1,7 @@
 """Describe a part (vocoder, encoder, corpus, ...) as the class and arguments that rebuild it.
 
 The convention, held by a test for every part: each constructor argument is kept as an attribute of the same name.
-The description is the form recipes use (`class_path`, `init_args`), so a checkpoint and a recipe speak alike.
+The description is the form recipes use (`class_path`, `init_args`), so checkpoints and recipes write a part alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from vocolab.errors import VocolabError
 from vocolab.imports import is_trusted, load_entry_points, package_of
 
-KNOWN = {"vocolab", "torch", *sys.stdlib_module_names}  # packages that nobody needs to name
+KNOWN = {"vocolab", "torch", *sys.stdlib_module_names}  # packages whose classes need no --import
 
 
 def describe(part: Any) -> Any:
@@ -40,9 +40,9 @@ def describe(part: Any) -> Any:
 def build(description: Any, base: type | None = None) -> Any:
     """The part that `describe` described.
 
-    Built are classes of `vocolab` and of the modules that the user or an installed package named
-    (`vocolab.imports`), and those of type `base` that are imported already: a checkpoint must not choose what is
-    imported. Raises `VocolabError` for any other, saying what to import.
+    Only these classes are built: those of `vocolab`, those of the modules that the user or an installed package named
+    (`vocolab.imports`), and those of type `base` that are imported already. A checkpoint must not choose what is
+    imported. Raises `VocolabError` for any other class, saying what to import.
     """
     if isinstance(description, dict) and "class_path" in description:
         cls = _class(description["class_path"], base)
@@ -69,8 +69,8 @@ def _class(path: str, base: type | None) -> type:
     else:
         load_entry_points()
     cls = getattr(sys.modules.get(module), name, None)
-    # Without a base to hold it to, a class must be one that is trusted: among all that Python has imported are classes
-    # that start processes.
+    # Without a `base` to compare it with, a class must be a trusted one: Python has also imported classes that start
+    # processes.
     if inspect.isclass(cls) and (is_trusted(cls) if base is None else issubclass(cls, base)):
         return cls
     check_imported({"class_path": path}, path)
@@ -119,6 +119,7 @@ def check_imported(description: Any, where: object) -> None:
 
 def _how_to_import(modules: Sequence[str]) -> str:
     if "__main__" in modules:
-        return "move their class from the script that trained them into a module, and name that with --import"
+        return "move the class of the part from the training script into a module, and name the module with --import"
     flags = " ".join(f"--import {module}" for module in modules)
-    return f"if you trust what is named so here, give {flags} (in Python imports={list(modules)})"
+    these = "these modules" if len(modules) > 1 else "this module"
+    return f"if you trust {these}, give {flags} (in Python imports={list(modules)})"

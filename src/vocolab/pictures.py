@@ -27,12 +27,14 @@ def mel_axes(axes: Axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> 
     axes.tick_params(labelsize=7)
 
 
-def alignment_axes(axes: Axes, owed: Tensor, symbols: Sequence[str], title: str, frame_seconds: float) -> None:
-    """Draw what each frame owes to each symbol, (N, L) in nats, with time in seconds; the first symbol lowest."""
-    extent = (0, owed.shape[1] * frame_seconds, -0.5, len(symbols) - 0.5)
-    brightest = max(float(owed.quantile(0.995)), 1e-6)  # a single frame must not darken all others
+def alignment_axes(axes: Axes, added: Tensor, symbols: Sequence[str], title: str, frame_seconds: float) -> None:
+    """Draw how much each of N symbols adds to the guess at each of L frames, in nats (N, L), with time in seconds; the
+    first symbol lowest.
+    """
+    extent = (0, added.shape[1] * frame_seconds, -0.5, len(symbols) - 0.5)
+    brightest = max(float(added.quantile(0.995)), 1e-6)  # a single frame must not darken all others
     axes.imshow(
-        owed.numpy(),
+        added.numpy(),
         origin="lower",
         aspect="auto",
         vmin=0,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-NOISY = 100  # points, from which on a curve is drawn as its running mean, and its points faintly behind
+NOISY = 100  # a curve of so many points or more is drawn as its running mean, with its points faintly behind
 
 
 @dataclass
@@ -33,15 +33,15 @@ class Curve:
 
     @property
     def level(self) -> int | None:
-        """Of a name that ends in `_level_N`."""
+        """The N of a name that ends in `_level_N`; None for another name."""
         found = re.search(r"_level_(\d+)$", self.name)
         return int(found[1]) if found else None
 
 
 def read_run(run: Path) -> dict[str, np.ndarray]:
-    """{name: (N, 2) of step and value} of a run's metrics.csv, `step` itself among them.
+    """{name: (N, 2) of step and value} of a run's metrics.csv, `step` itself included.
 
-    Raises `VocolabError` where there is none, or nothing in it.
+    Raises `VocolabError` where the run has no metrics.csv, or an empty one.
     """
     path = run / "metrics.csv" if run.is_dir() else run
     if not path.is_file():
@@ -62,7 +62,7 @@ def read_run(run: Path) -> dict[str, np.ndarray]:
 
 
 def matching(key: str, names: Sequence[str]) -> list[str]:
-    """The metrics that a key means: that name; of a bare one also `train/KEY` and `train/KEY_level_*`."""
+    """Those of `names` that a key stands for: KEY, `train/KEY` and `train/KEY_level_*`, in order of levels."""
     levels = re.compile(rf"train/{re.escape(key)}_level_\d+")
     found = [name for name in names if name in (key, f"train/{key}") or levels.fullmatch(name)]
     return sorted(found, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
@@ -71,8 +71,8 @@ def matching(key: str, names: Sequence[str]) -> list[str]:
 def curves(runs: Sequence[Path], xs: str, ys: Sequence[str]) -> dict[str, list[Curve]]:
     """The curves of each key of `ys` over `xs`, of all runs that have them.
 
-    A value that was logged at a step without `xs` stands at the interpolated one. Raises `UsageError` for a key that no
-    run has, naming near ones.
+    Where a value was logged at a step without `xs`, that is interpolated. Raises `UsageError` for a key that no run
+    has, naming near ones.
     """
     tables = dict(zip(_labels(runs), map(read_run, runs), strict=True))
     known = sorted({name for table in tables.values() for name in table})
@@ -114,7 +114,7 @@ def _labels(runs: Sequence[Path]) -> list[str]:
     """Short names of the runs: their folders', with as much of the path as tells them apart."""
     parts = [(run.parent if run.is_file() else run).resolve().parts for run in runs]
     if len(set(parts)) < len(parts):
-        raise UsageError("a run stands twice", "RUN", "name each once")
+        raise UsageError("a run is named twice", "RUN", "name each once")
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-count:]) for part in parts]
         if len(set(names)) == len(names):
@@ -174,7 +174,7 @@ def _look(curve: Curve, names: list[str], group: list[Curve]) -> tuple[Any, Any,
 
 
 def _legend(axes: Axes, group: list[Curve], names: list[str]) -> None:
-    """Outside, to the right: what colours mean, then what line styles mean; not each pair of them."""
+    """A legend to the right of the axes: what each colour means, then what each line style means."""
     from matplotlib.lines import Line2D
 
     levels = sorted({c.level for c in group if c.level is not None})

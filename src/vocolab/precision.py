@@ -21,9 +21,9 @@ def full_precision() -> Iterator[None]:
     """Inside, float32 is computed as float32: no TF32 or bfloat16 in matrix products, convolutions and recurrent
     layers, and no autocast. Nor does cuDNN time its algorithms for each length, as in `any_length`.
 
-    A quantiser turns small errors into other codes: with TF32, its default for cuDNN, a GPU gave other codes than a CPU
-    for a quarter of the frames. Works as a decorator too; may be nested and used by several threads. Whatever was set
-    before is restored when the last one leaves. Autocast is turned off in the thread that enters alone.
+    A quantiser turns small errors into other codes: with TF32, torch's default for cuDNN, a GPU gave other codes than a
+    CPU for a quarter of the frames. Works as a decorator too; may be nested and used by several threads. Whatever was
+    set before is restored when the last one leaves. Autocast is turned off only in the thread that enters.
     """
     global _inside, _restore
     with _LOCK:
@@ -46,7 +46,7 @@ def full_precision() -> Iterator[None]:
 @contextmanager
 def any_length() -> Iterator[None]:
     """Inside, cuDNN does not time its algorithms for each new shape (`cudnn.benchmark`), which pays only where shapes
-    come again: for whole utterances, each of another length. Restored afterwards.
+    come again. Whole utterances nearly all differ in length. The setting is restored afterwards.
     """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
@@ -64,8 +64,8 @@ def _set_all() -> Callable[[], None]:
     are "none"). So both are set, and the old one is read while the new one agrees with it.
     """
     backends: Any = torch.backends  # whose modules replace themselves by objects, which type checkers do not see
-    # From the top, so that each is read without those above it. (torch 2.13 writes `backends.mkldnn.fp32_precision` to
-    # the top level by mistake, so it is left out.)
+    # From the top level down: once the levels above are "none", each reports its own value. (torch 2.13 writes
+    # `backends.mkldnn.fp32_precision` to the top level by mistake, so it is left out.)
     levels = (backends, backends.cudnn)
     operations = (
         *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),

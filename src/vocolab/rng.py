@@ -74,7 +74,7 @@ def _scramble(x: np.ndarray) -> np.ndarray:
 
 
 def _scramble_int(x: int) -> int:
-    """The same of one number, without numpy's warnings that it wraps."""
+    """The same for one Python integer, for which numpy would warn of the overflow."""
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
     return x ^ (x >> 31)

@@ -1,7 +1,7 @@
 """The recipes and configs that come with the package, found where a name leads to no file of the user's.
 
-In an installed package they lie beside this module, in a checkout at the top of the repository. Light: no command waits
-for this.
+In an installed package they lie beside this module, in a checkout at the top of the repository. This module imports
+nothing heavy.
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ def test_a_backbone_of_ones_own_is_trained_resumed_exported_and_spoken(place, sp
     fresh()
     say = ["synthesize", "ab", "--ref", REFERENCE, "--device", "cpu", "--max-ar-steps", "5", "--checkpoint"]
     assert main([*say, checkpoint, "-o", "a.wav"]) == 1
-    expected = "it has parts of mybackbone: run/checkpoints/last.ckpt: if you trust what is named so here, give --import mybackbone"
+    expected = (
+        "it has parts of mybackbone: run/checkpoints/last.ckpt: if you trust this module, give --import mybackbone"
+    )
     assert line(capsys) == f"vocolab: error: {expected} (in Python imports=['mybackbone'])"
     assert main(["export", checkpoint, "-o", "own.safetensors"]) == 1
     assert "--import mybackbone" in line(capsys)

@@ -30,7 +30,7 @@ def test_a_picture_of_two_runs(work, capsys):
         (["none", "-o", "f.png"], 1, "no metrics.csv in the run: none: give the folder of a run that has trained"),
         (["empty", "-o", "f.png"], 1, "metrics.csv is empty: empty/metrics.csv: wait for the run's first line"),
         (["runs/a", "-o", "f.txt"], 2, "not a picture's name: f.txt: end it in .png, .pdf or .svg"),
-        (["runs/a", "runs/a", "-o", "f.png"], 2, "a run stands twice: RUN: name each once"),
+        (["runs/a", "runs/a", "-o", "f.png"], 2, "a run is named twice: RUN: name each once"),
     ],
 )
 def test_what_is_refused(args, status, line, work, capsys):

@@ -263,11 +263,11 @@ def test_models_of_the_other_family(work, lm_checkpoint, capsys):
     torch.save({"generator": {}}, "g_1.pt")
     assert main(["synthesize", "a", "--ref", REFERENCE, "--checkpoint", "g_1.pt", "-o", "o.wav"]) == 1
     assert capsys.readouterr().err == (
-        "vocolab: error: holds a vocoder, no language model: g_1.pt: vocolab convert speaks with this one; give a checkpoint of a language model's training\n"
+        "vocolab: error: holds a vocoder, no language model: g_1.pt: vocolab convert takes this one; give a checkpoint of a language model's training\n"
     )
     assert main(["convert", REFERENCE, "--ref", REFERENCE, "--checkpoint", lm_checkpoint, "-o", "o.wav"]) == 1
     assert capsys.readouterr().err == (
-        f"vocolab: error: holds a model of kind 'lm', no vocoder: {lm_checkpoint}: vocolab synthesize speaks with this one; give a checkpoint of a vocoder's training\n"
+        f"vocolab: error: holds a model of kind 'lm', no vocoder: {lm_checkpoint}: vocolab synthesize takes this one; give a checkpoint of a vocoder's training\n"
     )
 
 

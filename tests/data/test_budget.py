@@ -210,7 +210,7 @@ def test_an_utterance_beyond_the_budget_is_named_with_the_remedy():
     assert error.value.row == 1
     assert str(error.value.named("s-1")) == (
         "utterance 's-1' takes 800 positions with its prompt: the budget of a batch is 600: "
-        "raise --data.batches.tokens, or leave such out by --data.batches.max_seconds below 28.00"
+        "raise --data.batches.tokens, or leave it out with --data.batches.max_seconds below 28.00"
     )
     plan = TokenBudget(600, "segment", max_seconds=27.9).plan(corpus, 0, 0)
     assert plan.left_out == 1 and sorted(rows(plan)) == [0, 2]

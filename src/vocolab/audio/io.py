@@ -20,8 +20,8 @@ from vocolab.audio.waveform import Speech, as_waveform, check_samples, to_float
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
-# What libsndfile reads and speech comes in; its raw and MATLAB formats share their suffixes with files that are no
-# sound.
+# Formats that libsndfile reads and that speech comes in. Its raw and MATLAB formats are not among them: files that are
+# no sound have the same suffixes.
 EXTENSIONS = frozenset(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc".split()
 )
@@ -52,7 +52,7 @@ def info(path: str | Path) -> AudioInfo:
 def read(path: str | Path, sample_rate: int | None = None, seconds: float | None = None) -> tuple[Tensor, int]:
     """Read a sound file as mono float32 (T,) and its rate in Hz, resampled to `sample_rate` where one is given.
 
-    `seconds`: read no more than the first so many. Channels are averaged. Raises `VocolabError` where the file is
+    `seconds`: read at most so many, from the beginning. Channels are averaged. Raises `VocolabError` where the file is
     missing, not sound, cut short, empty, not finite, or holds integers as floats (see `waveform.LIMIT`).
     """
     path = Path(path)
@@ -60,7 +60,7 @@ def read(path: str | Path, sample_rate: int | None = None, seconds: float | None
         rate, kind = file.samplerate, file.format
         promised = file.frames if seconds is None else min(file.frames, round(seconds * rate))
         samples = torch.from_numpy(_decode(file, promised))  # (T, channels)
-        cut = _promised_by_header(file) > file.frames
+        cut = _states_more(file)
     # An MP3 header only estimates its length; every other format states it.
     if cut or (len(samples) < promised and not kind.startswith("MP")):
         raise VocolabError(f"sound file cut short ({len(samples)} samples left)", path, "replace the file")
@@ -154,7 +154,7 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise VocolabError("a folder, not a sound file", path, "name a file in it")
     if not os.path.exists(path):
         raise VocolabError("no such file", path, "check the path")
-    # soundfile encodes names strictly; as bytes, one that is not UTF-8 is opened too.
+    # soundfile encodes a str strictly as UTF-8; given bytes, it opens files of any name.
     with _decoding(path, "not a readable sound file"):
         return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
 
@@ -170,11 +170,9 @@ def _decode(file: soundfile.SoundFile, frames: int) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _promised_by_header(file: soundfile.SoundFile) -> int:
-    """Frames a WAV header states where libsndfile found fewer, else 0. Headers of streams, which could not know their
-    length, state none.
+def _states_more(file: soundfile.SoundFile) -> bool:
+    """Whether the header of a WAV file states more data than the file holds. A stream's header states the largest
+    number instead of a length, which nobody knew when it was written.
     """
     stated = re.search(r"^\s*data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if stated is None or int(stated[1]) >= 0x7FFFF000 or int(stated[1]) <= int(stated[2]):
-        return 0
-    return file.frames + 1
+    return stated is not None and int(stated[2]) < int(stated[1]) < 0x7FFFF000

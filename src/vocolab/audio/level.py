@@ -16,7 +16,7 @@ from vocolab.audio.waveform import to_float
 PEAK = -1.0  # dBTP: what EBU R 128 allows, so that no converter or codec that follows clips
 OVERSAMPLING = 4  # of BS.1770-4, annex 2
 BLOCK, STEP = 0.4, 0.1  # s: the gating blocks of BS.1770-4 overlap by three quarters
-ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LKFS; LU from the mean of what passed the first
+ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LKFS; LU from the mean of the blocks that pass the absolute gate
 OFFSET = -0.691  # dB: what makes a full-scale tone of 997 Hz read -3.01 LKFS
 
 
@@ -25,8 +25,8 @@ class Level:
     """A waveform at a loudness, and what was done to bring it there."""
 
     wav: Tensor  # (T,)
-    gain: float  # dB; −inf where silence was made
-    note: str  # what kept it from the loudness asked for; empty where nothing did
+    gain: float  # dB; −inf where wav was replaced by silence
+    note: str  # why wav is not as loud as was asked for; empty where it is
 
 
 def loudness(wav: Tensor, sample_rate: int) -> float:
@@ -46,7 +46,7 @@ def true_peak(wav: Tensor, sample_rate: int) -> float:
         return -math.inf
     wav = to_float(wav)
     dense = resample(wav, sample_rate, OVERSAMPLING * sample_rate)
-    # The samples too: the interpolation leaves out what lies next to half their rate.
+    # The samples count too: the resampler removes frequencies close to half their rate.
     peak = max(float(wav.abs().max()), float(dense.abs().max()))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
@@ -70,7 +70,7 @@ def normalize_loudness(
         spoken = _heard(_energy(padded, rate))
         if not spoken.any():
             return Level(torch.zeros_like(wav), -math.inf, "silent, as the source is")
-        # Block for block; wav may have been stretched.
+        # Which block of the source each block of wav comes from: wav may have been stretched.
         heard = spoken[torch.arange(len(energy)) * len(spoken) // len(energy)]
     current = _mean_level(energy[heard])
     if math.isinf(current):

@@ -21,7 +21,7 @@ def spectrogram(wav: Tensor, window: Tensor, hop: int, floor: float = 1e-5) -> T
 
 
 class _Magnitude(torch.autograd.Function):
-    """|rfft(frames · window)|. Autograd's own backward transforms twice the size, complex, in many more passes."""
+    """|rfft(frames · window)|. Its backward takes real transforms, Autograd's complex ones of twice the size."""
 
     @staticmethod
     def forward(ctx: Any, wav: Tensor, window: Tensor, hop: int) -> Tensor:
@@ -58,7 +58,8 @@ def inverse_stft(spectrum: Tensor, window: Tensor, hop: int) -> Tensor:
     """Waveform (B, L·hop) of complex spectrum (B, L, bins): frame i is centred on samples [hop·i, hop·(i+1)).
 
     "Same" padding, as in Vocos (Siuzdak 2023): (n_fft - hop) / 2 samples are trimmed at both ends, so L frames give
-    exactly L·hop samples. `hop` divides len(window). torch.istft cannot: it wants centres on multiples of hop.
+    exactly L·hop samples. `hop` divides len(window). torch.istft cannot do this:
+    it wants frames centred on multiples of hop.
     """
     n_fft = window.shape[0]
     frames = torch.fft.irfft(spectrum, n=n_fft) * window  # (B, L, n_fft)

@@ -12,13 +12,13 @@ from torch import Tensor
 from vocolab.errors import VocolabError
 
 Waveform: TypeAlias = Tensor | np.ndarray
-Speech: TypeAlias = str | Path | Waveform  # a file, or what one would hold
+Speech: TypeAlias = str | Path | Waveform  # the path of a file, or the samples themselves
 
 # A float waveform lies within ±1; loud music passes it by a few dB. 8 is 18 dB beyond full scale, which no recording
 # reaches, while 16-bit integers that were never scaled stay below 8 only in silence (-72 dB).
 LIMIT = 8.0
 
-# What an integer is divided by, and its value of silence.
+# By type of integer: full scale, and the value that means silence.
 INTEGERS = {
     torch.uint8: (2.0**7, 128),
     torch.int8: (2.0**7, 0),
@@ -42,7 +42,7 @@ def to_float(wav: Tensor) -> Tensor:
 
 
 def check_samples(samples: Tensor, where: object) -> None:
-    """Raise `VocolabError` where float samples (...) are none, not finite, or integers that nobody scaled."""
+    """Raise `VocolabError` where there are no samples (...), or they are not finite, or integers stored as floats."""
     if samples.numel() == 0:
         raise VocolabError("no samples", where, "give speech")
     low, high = (float(extreme) for extreme in torch.aminmax(samples.detach()))  # NaN where any sample is

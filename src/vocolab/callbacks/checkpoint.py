@@ -23,7 +23,7 @@ class Checkpoint(callbacks.Checkpoint):
 
     `last.ckpt` is written every `every_n_train_steps` updates, at the end, and when the run is stopped by `max_time`,
     Ctrl-C or SIGTERM: the signals wait for the update under way, so the file is always a whole step. An error between
-    updates (a validation's, a callback's) saves the last one too; an error within an update leaves the file of the last
+    updates (a validation's, a callback's) writes it too; an error within an update leaves the file of the last
     interval. Lightning's own callback skips the last step once any checkpoint was saved, and knows no fixed names.
     """
 
@@ -67,7 +67,7 @@ class Checkpoint(callbacks.Checkpoint):
 
         def stop(signum: int, _: Any) -> None:
             if self._signal and signum == signal.SIGINT:
-                raise KeyboardInterrupt  # asked twice
+                raise KeyboardInterrupt  # a second Ctrl-C
             self._signal = signum
             # Lightning ends the loop on every rank at the same batch when rank 0 carries this flag; its own SIGTERM
             # handler adds a broadcast that deadlocks when several ranks are signalled.
@@ -92,15 +92,15 @@ class Checkpoint(callbacks.Checkpoint):
             self._save_interval(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        if score is None or trainer.sanity_checking or trainer.state.fn != "fit":
+        measured = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        if measured is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        score = float(score)
+        score = float(measured)
         if self.best is None or (score < self.best if self.mode == "min" else score > self.best):
             self.best = score
             self._save(trainer, "best")
         if self._saved_step == trainer.global_step:
-            # Saved before this validation: without its outcome, a resumed run would not know what to beat.
+            # last.ckpt was written before this validation. Written again, it tells a resumed run the best score so far.
             self._save_interval(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,7 +111,7 @@ class Checkpoint(callbacks.Checkpoint):
         if isinstance(exception, SIGTERMException):
             self.on_train_end(trainer, pl_module)
             exception.code = 128 + (self._signal or signal.SIGTERM)
-        elif self._whole and self._saved_step >= 0 and trainer.world_size == 1:  # other ranks would not come to save
+        elif self._whole and self._saved_step >= 0 and trainer.world_size == 1:  # saving needs all ranks
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 self.on_train_end(trainer, pl_module)
 
@@ -146,7 +146,7 @@ def _written(path: Path, rank_zero: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        if rank_zero:  # what a killed save left must not join the new; no rank writes before it has heard from rank 0
+        if rank_zero:  # left by a killed save; the other ranks write only after rank 0 has called them together
             _remove(temporary)
         yield temporary
         if rank_zero:
@@ -171,7 +171,7 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def _link(path: Path, target: Path) -> None:
-    """`target` as `path` is, without a second copy on the disk where it can be helped."""
+    """Make `target` a hard link to `path`, or a copy where the disk knows no links; for a folder, file by file."""
 
     def link(source: str | Path, name: str | Path) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights that are kept: the vocoder's, never the discriminator's."""
+"""Exponential moving average of the vocoder's weights; the discriminator has none."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class EMA(Callback):
         self.decay, self.prefix = decay, prefix
         self.average: dict[str, Tensor] = {}
         self._swapped = False
-        self._updates = 0  # averaged so far
+        self._updates = 0  # the updates that are in the average
 
     def _trained(self, module: LightningModule) -> dict[str, Tensor]:
         return {name: p.data for name, p in module.named_parameters() if name.startswith(self.prefix)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.strategy.handles_gradient_accumulation:  # its checkpoints hold no weights that could be exchanged
+        if trainer.strategy.handles_gradient_accumulation:  # DeepSpeed, whose checkpoints hold no weights to exchange
             remedy = "leave it out, or take configs/trainer/ddp.yaml"
             raise UsageError("DeepSpeed keeps the weights to itself", "EMA", remedy)
         trained = self._trained(pl_module)

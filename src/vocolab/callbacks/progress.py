@@ -23,7 +23,7 @@ class Progress(ProgressBar):
         self.every = every
         self._enabled = True
         self._bar: Any = None
-        self._spoken = self._began = 0.0
+        self._last_line = self._began = 0.0
         self._first = 0
 
     def enable(self) -> None:
@@ -51,7 +51,7 @@ class Progress(ProgressBar):
             self._bar.update(
                 self._bar.task_ids[0], completed=trainer.global_step, metrics=self._metrics(trainer, pl_module)
             )
-        elif self._enabled and time.monotonic() - self._spoken >= self.every:
+        elif self._enabled and time.monotonic() - self._last_line >= self.every:
             self._say(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,11 +72,11 @@ class Progress(ProgressBar):
             self._bar = None
 
     def _say(self, trainer: Trainer, module: LightningModule) -> None:
-        self._spoken = time.monotonic()
+        self._last_line = time.monotonic()
         done, total = trainer.global_step, _total(trainer)
         left = ""
         if total and done > self._first:
-            seconds = (self._spoken - self._began) / (done - self._first) * (total - done)
+            seconds = (self._last_line - self._began) / (done - self._first) * (total - done)
             left = f", {int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} left"
         print(f"update {done}/{total or '∞'}{left}  {self._metrics(trainer, module)}", file=sys.stderr, flush=True)
 

@@ -1,9 +1,9 @@
-"""Something to hear and to see from every validation."""
+"""Waveforms and pictures from every validation."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,6 +13,9 @@ from torch import Tensor
 from vocolab.audio import log_mel, write
 from vocolab.data.batches import SpeechBatch
 from vocolab.pictures import mel_figure
+
+if TYPE_CHECKING:
+    from vocolab.tasks import VocoderTask
 
 
 class Samples(Callback):
@@ -31,17 +34,18 @@ class Samples(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Tensor,
+        outputs: Any,
         batch: SpeechBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return  # `vocolab validate` leaves the run as training did
-        for row in range(min(self.count - self._taken, len(batch.audio))):
-            samples = int(batch.audio_lengths[row])
-            fake, real = (wav[row, :samples].float().cpu() for wav in (outputs, batch.audio))
-            self._keep(trainer, batch.keys[row], fake, real, pl_module.sample_rate)
+        audio, lengths = batch.audio, batch.audio_lengths
+        assert audio is not None and lengths is not None
+        for row in range(min(self.count - self._taken, len(audio))):
+            fake, real = (wav[row, : int(lengths[row])].float().cpu() for wav in (outputs, audio))
+            self._keep(trainer, batch.keys[row], fake, real, cast("VocoderTask", pl_module).sample_rate)
             self._taken += 1
 
     def _keep(self, trainer: Trainer, key: str, fake: Tensor, real: Tensor, sample_rate: int) -> None:
@@ -70,11 +74,12 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         for key, wav in zip(batch.keys, outputs, strict=True):
-            write(self.folder / f"{key}.wav", wav.float().cpu(), pl_module.sample_rate, overwrite=True)
+            sample_rate = cast("VocoderTask", pl_module).sample_rate
+            write(self.folder / f"{key}.wav", wav.float().cpu(), sample_rate, overwrite=True)
 
 
 def log_sample(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:
-    """Hand a waveform (T,) and its picture to a logger that takes such."""
+    """Hand a waveform (T,) and its picture to a logger, if it is one that shows them."""
     if isinstance(logger, TensorBoardLogger):
         from matplotlib.image import imread
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,6 +20,9 @@ from vocolab.lm import AR, NAR, LanguageModel, fast
 from vocolab.lm.base import Condition, Response
 from vocolab.lm.sampling import Sampling
 from vocolab.pictures import spoken_figure
+
+if TYPE_CHECKING:
+    from vocolab.tasks import VALLETask
 
 log = logging.getLogger(__name__)
 MOST = 1.5  # times the true length, where a response that does not stop is cut
@@ -40,7 +43,7 @@ class SpokenSamples(Callback):
 
     KEY.wav is what the whole model makes of the text and the prompt, KEY-first.wav its first codebook alone,
     KEY-given.wav what the NAR makes of the true first codebook; KEY-reference.wav and KEY-prompt.wav are the true codes
-    decoded. KEY.png shows codes and mels. Where the codec cannot decode, pictures of the codes are all.
+    decoded. KEY.png shows codes and mels. Where the codec cannot decode, only pictures of the codes are written.
     """
 
     def __init__(self, count: int = 2):
@@ -65,23 +68,25 @@ class SpokenSamples(Callback):
         rows = torch.arange(min(self.count - self._taken, len(batch.keys)), device=pl_module.device)
         self._taken += len(rows)
         if len(rows):
-            condition = pl_module.condition(batch).select(rows)
-            codec = self._speaker(pl_module)
-            said = versions(fast.prepare(pl_module.lm), condition, batch.codes[rows], batch.lengths[rows])
+            task = cast("VALLETask", pl_module)
+            assert batch.codes is not None and batch.lengths is not None
+            condition = task.condition(batch).select(rows)
+            codec = self._speaker(task)
+            said = versions(fast.prepare(task.lm), condition, batch.codes[rows], batch.lengths[rows])
             for key, spoken in zip(batch.keys, said, strict=False):
                 self._keep(trainer, key, spoken, codec)
 
-    def _speaker(self, module: LightningModule) -> Codec | None:
-        """The codec; None, said once, where it cannot decode."""
+    def _speaker(self, task: VALLETask) -> Codec | None:
+        """The codec, or None where it cannot decode, with a warning the first time."""
         if self._mute:
             return None
         try:
-            codec = module.speaker()
+            codec = task.speaker()
             codec.check_can_decode()
             return codec
         except VocolabError as error:
             self._mute = True
-            log.warning(f"no audio of the samples: {error}")
+            log.warning(f"samples are written without audio: {error}")
             return None
 
     def _keep(self, trainer: Trainer, key: str, spoken: list[Version], codec: Codec | None) -> None:
@@ -102,21 +107,23 @@ class SpokenSamples(Callback):
 
 
 def _mel(wav: Tensor, codec: Codec) -> Tensor:
-    """The log-mel (80, L) of wav (T,), a frame each of the codec's; silence follows what is too short for one."""
+    """The log-mel (80, L) of wav (T,), one frame for each of the codec's. Too short a wav is padded with silence."""
     n_fft = max(1024, 2 * codec.hop)
     wav = torch.nn.functional.pad(wav, (0, max(0, n_fft - len(wav))))
     return log_mel(wav, codec.sample_rate, n_fft, codec.hop, fmax=min(8000.0, codec.sample_rate / 2))
 
 
 def versions(lm: LanguageModel, condition: Condition, codes: Tensor, lengths: Tensor) -> list[list[Version]]:
-    """By utterance: what `lm` makes of the condition of codes (B, K, L), and the codes themselves. The same each time,
-    and bounded: a response that does not stop is cut at 1.5 times the true length.
+    """For each utterance, what `lm` makes of its condition, and its true `codes` (B, K, L).
+
+    The seeds are fixed, so every validation draws the same numbers. A response that does not stop is cut at 1.5 times
+    the longest true length.
     """
     seeds = torch.arange(len(condition))
     sampling = Sampling(max_ar_steps=int(MOST * int(lengths.max())) + 1)
     true_first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
     given = None if isinstance(lm, AR) else lm.generate(condition, sampling, true_first, seeds)
-    whole = given if isinstance(lm, NAR) else lm.generate(condition, sampling, seeds=seeds)
+    whole = given if given is not None and isinstance(lm, NAR) else lm.generate(condition, sampling, seeds=seeds)
     said = []
     for row in range(len(condition)):
         made, frames, prompt = int(whole.lengths[row]), int(lengths[row]), int(condition.prompt_lengths[row])

@@ -21,13 +21,13 @@ State = Mapping[str, Tensor]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a model file: of `torch.save`, or of a safetensors export as `{"state_dict", "vocolab"}`.
+    """The content of a model file: what `torch.save` wrote, or `{"state_dict", "vocolab"}` of a safetensors export.
 
     Tensors are mapped from the disk. Raises `VocolabError` where there is no such file, or it is damaged.
     """
     path = local_path(path)
     if path.is_dir():
-        remedy = f"a folder of DeepSpeed becomes a file by vocolab export {path} --format safetensors -o OUT"
+        remedy = f"if DeepSpeed wrote it, make a file of it with vocolab export {path} --format safetensors -o OUT"
         raise VocolabError("a folder, not a checkpoint", path, remedy)
     return _read_safetensors(path) if _is_safetensors(path) else read_torch(path)
 

@@ -26,15 +26,15 @@ class LMCheckpoint:
 def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
     """The language model in a checkpoint or export of this project, in eval mode, with its codec ready.
 
-    `codec`: where to read the codec's weights, instead of where the checkpoint says; or the vocoder of a codec that was
-    trained without. Raises `VocolabError` where `path` holds no language model, the codec's weights are missing, or
-    they are not those it was trained with.
+    `codec`: the file of the codec's weights, instead of the one the checkpoint names; or a vocoder, for a codec that
+    was trained without one. Raises `VocolabError` where `path` holds no language model, the codec's weights are
+    missing, or they are not those it was trained with.
     """
     content = read_checkpoint(path)
     if CARD not in content or content[CARD].get("kind") != "lm":
         vocoder = "generator" in content or content.get(CARD, {}).get("kind") == "vocoder"
         what = "holds a vocoder, no language model" if vocoder else "holds no language model"
-        also = "vocolab convert speaks with this one; " if vocoder else ""
+        also = "vocolab convert takes this one; " if vocoder else ""
         raise VocolabError(what, path, f"{also}give a checkpoint of a language model's training")
     meta, state = check_format(content[CARD], path), content.get("state_dict", {})
     check_imported([meta["lm"], meta["codec"], meta["text"]], path)

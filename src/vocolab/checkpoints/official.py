@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocolab.checkpoints.content import State, fill
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
-from vocolab.vocoders import Discriminator, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
+from vocolab.vocoders import HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
 
 
 def official_names(state: State) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ def _official_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) and "upsample_rates" in config else {}
 
 
-def load_discriminator(discriminator: Discriminator, content: Mapping[str, Any], where: object) -> None:
+def load_discriminator(discriminator: nn.Module, content: Mapping[str, Any], where: object) -> None:
     """Copy the `mpd` and `msd` of an official `do_*.pt` into the members of their types inside `discriminator`."""
     for key, kind in (("mpd", MultiPeriodDiscriminator), ("msd", MultiScaleDiscriminator)):
         members = [part for part in discriminator.modules() if isinstance(part, kind)]

@@ -20,7 +20,8 @@ from vocolab.vocoders import Vocoder
 class VocoderCheckpoint:
     """A vocoder and what its file says about it: the content of the `vocolab` key.
 
-    An official file says nothing: `encoder` is None, and so are the layers, which then are the encoder's own.
+    An official file says nothing: `encoder` is None, and so are the layers. Its users take those of the encoder they
+    have.
     """
 
     vocoder: Vocoder
@@ -46,7 +47,7 @@ def _own(content: Mapping[str, Any], path: str | Path) -> VocoderCheckpoint:
     meta = check_format(content[CARD], path)
     state = section(content.get("state_dict", {}), "vocoder.")
     if meta.get("kind") != "vocoder" or not state:
-        other = "vocolab synthesize speaks with this one; " if meta.get("kind") == "lm" else ""
+        other = "vocolab synthesize takes this one; " if meta.get("kind") == "lm" else ""
         remedy = f"{other}give a checkpoint of a vocoder's training"
         raise VocolabError(f"holds a model of kind {meta.get('kind')!r}, no vocoder", path, remedy)
     check_imported(meta["vocoder"], path)
@@ -69,14 +70,15 @@ def load_weights(module: nn.Module, path: str | Path) -> list[str]:
     child that it has weights for. Raises `VocolabError` where nothing fits or sizes differ.
     """
     content = read_checkpoint(path)
-    if isinstance(content.get("generator"), dict) and hasattr(module, "vocoder"):
-        fill(module.vocoder, official_names(content["generator"]), path)
+    parts = dict(module.named_children())
+    if isinstance(content.get("generator"), dict) and "vocoder" in parts:
+        fill(parts["vocoder"], official_names(content["generator"]), path)
         return ["vocoder"]
-    if "mpd" in content and "msd" in content and hasattr(module, "discriminator"):
-        load_discriminator(module.discriminator, content, path)
+    if "mpd" in content and "msd" in content and "discriminator" in parts:
+        load_discriminator(parts["discriminator"], content, path)
         return ["discriminator"]
     filled = []
-    for name, child in module.named_children():
+    for name, child in parts.items():
         state = section(content.get("state_dict", {}), f"{name}.")
         if state:
             fill(child, state, path)

@@ -29,15 +29,15 @@ COMMANDS = {
     "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
     "synthesize": ("vocolab.cli.synthesize", "say text in the voice of a reference"),
-    "export": ("vocolab.cli.export", "write a model as one file for elsewhere"),
-    "recipes": ("vocolab.cli.recipes", "what recipes there are; a copy of one to edit"),
-    "plot": ("vocolab.cli.plot", "curves of one or several runs"),
-    "report": ("vocolab.cli.report", "what a run can do: sound, a picture, figures"),
+    "export": ("vocolab.cli.export", "write a model as one file for other programs"),
+    "recipes": ("vocolab.cli.recipes", "list the packaged recipes; copy one to edit"),
+    "plot": ("vocolab.cli.plot", "draw the curves of one or several runs"),
+    "report": ("vocolab.cli.report", "show what a run's model can do: wavs, a picture, figures"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose mistakes end like every other: in our one line."""
+    """An argparse parser whose errors are `UsageError`s: one line, like every other."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, "command line", f"see {self.prog} --help")
@@ -46,12 +46,12 @@ class Parser(argparse.ArgumentParser):
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0 done; 1 the data or the run is at fault; 2 the command line or the recipe is; 130 interrupted.
+    0: done. 1: the data or the run is at fault. 2: the command line or the recipe is. 130: interrupted.
     """
     argv = sys.argv[1:] if args is None else [str(arg) for arg in args]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # so that a name of a file prints that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are not UTF-8
     try:
         return _run(argv)
     except VocolabError as error:

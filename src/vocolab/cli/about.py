@@ -1,4 +1,4 @@
-"""What a report of a fault should say: versions, devices, and the last error of a command on this machine."""
+"""The text to put into a bug report: versions, devices, and the last error of a command on this machine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PACKAGES = (
 
 
 def describe() -> str:
-    """The text of `vocolab --version --verbose`. torch is imported for the devices; the other packages are asked for
-    their versions alone.
+    """The text of `vocolab --version --verbose`. torch is imported for the devices; of the other packages only the
+    versions are read.
     """
     lines = [f"vocolab {__version__}", f"python {platform.python_version()}", f"platform {platform.platform()}"]
     for package in PACKAGES:
@@ -56,7 +56,7 @@ def _last_error() -> list[str]:
 
 
 def error_file() -> Path:
-    """Where the last error is kept: the user's folder for what programs remember."""
+    """Where the last error is kept: in the user's folder for the state of programs."""
     home = Path.home()
     if sys.platform == "win32":
         folder = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
@@ -66,9 +66,9 @@ def error_file() -> Path:
 
 
 def remember(arguments: Sequence[str], error: BaseException) -> None:
-    """Keep the traceback of a command's error and its command line, nothing else, in place of the one before.
+    """Write the traceback of a command's error and its command line over those of the error before.
 
-    Best effort: where the file cannot be written, nothing is.
+    Where the file cannot be written, nothing is kept, and nothing is said.
     """
     with contextlib.suppress(Exception):
         now = datetime.datetime.now(datetime.UTC)

@@ -1,6 +1,6 @@
 """Say speech in the voice of a reference.
 
-Each frame becomes the mean of its nearest frames in the reference, and those become speech again.
+Each frame is replaced by the mean of the nearest frames in the reference, and a vocoder makes speech of them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocolab.cli.outputs import check_output, identities
+from vocolab.cli.outputs import check_is_wav, check_output, identities
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import check_absent, local_path
 
 if TYPE_CHECKING:
     from vocolab.pipelines import KNNVC, Voice
-
-
-OTHER_FORMATS = (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the encoder's weights, where the checkpoint names none or they lie elsewhere",
     )
     add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav for one file, else a folder of STEM.wav")
-    add("--topk", metavar="K", type=int, help="reference frames a frame is made of (default: as trained, usually 4)")
-    add("--matching-layer", metavar="N", type=int, help="encoder layer that is compared (default: as trained)")
-    add("--synthesis-layer", metavar="N", type=int, help="encoder layer that is spoken (default: as trained)")
+    add(
+        "--topk",
+        metavar="K",
+        type=int,
+        help="reference frames averaged into each frame (default: as trained, usually 4)",
+    )
+    add("--matching-layer", metavar="N", type=int, help="encoder layer whose frames are compared (default: as trained)")
+    add("--synthesis-layer", metavar="N", type=int, help="encoder layer whose frames are vocoded (default: as trained)")
     add("--target-duration", metavar="S", type=float, help="stretch or squeeze each source to S seconds")
     add(
-        "--loudness", metavar="LKFS", type=_loudness, default=-16.0, help="of the result; none leaves it (default: -16)"
+        "--loudness",
+        metavar="LKFS",
+        type=_loudness,
+        default=-16.0,
+        help="loudness of the result; none: leave it as it is (default: -16)",
     )
     add(
         "--vad-trim",
@@ -109,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what no work would put right."""
+    """Refuse wrong arguments before anything is read or computed."""
     if not args.sources and (args.output or not args.save_voice):
         remedy = "name files or folders of speech"
         if len(args.ref) > 1:  # an option of several paths takes every one that follows it
@@ -117,8 +123,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("nothing to convert", "command line", remedy)
     if args.sources and args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
-    if args.output and args.output.suffix.lower() in OTHER_FORMATS and not args.output.is_dir():
-        raise UsageError("only .wav is written", args.output, "give OUT.wav or a folder")
+    if args.output:
+        check_is_wav(args.output)
     if bool(args.ref) == bool(args.voice):
         raise UsageError("one voice is needed", "command line", "give either --ref PATH or --voice FILE")
     if args.topk is not None and args.topk < 1:
@@ -139,8 +145,8 @@ def _check(args: argparse.Namespace) -> None:
 def plan(
     sources: Sequence[Path], output: Path | None, overwrite: bool, references: Sequence[Path] = ()
 ) -> list[tuple[Path, Path]]:
-    """Which file becomes which. Raises `VocolabError` where an output exists or is a reference, or two sources claim
-    one.
+    """(source, output) of each file. Raises `VocolabError` where an output exists or is a reference, or two sources
+    would be written to the same one.
     """
     from vocolab import audio
 
@@ -181,7 +187,7 @@ def _voice(vc: KNNVC, references: list[Path], args: argparse.Namespace) -> Voice
 
 
 def _convert_all(vc: KNNVC, voice: Voice, jobs: list[tuple[Path, Path]], args: argparse.Namespace) -> int:
-    """One file after the other; of several, one that fails does not stop the rest."""
+    """Convert one file after the other. Where there are several, one that fails does not stop the rest."""
     failed = 0
     for number, (source, target) in enumerate(jobs, 1):
         start = time.perf_counter()
@@ -201,7 +207,7 @@ def _convert_all(vc: KNNVC, voice: Voice, jobs: list[tuple[Path, Path]], args: a
 
 
 def _convert(vc: KNNVC, voice: Voice, source: Path, target: Path, args: argparse.Namespace) -> str:
-    """Convert one file. Returns what kept it from the loudness asked for, or nothing."""
+    """Convert one file. Returns why it is not as loud as was asked for; "" if it is."""
     from vocolab import audio
 
     level = vc.convert(source, voice, args.topk, args.loudness, args.target_duration)

@@ -1,7 +1,7 @@
-"""Write a model as one file for elsewhere.
+"""Write a model as one file for other programs.
 
-safetensors: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint, but for a
-run's --ckpt_path.
+safetensors: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint; only
+--ckpt_path does not.
 hifigan: the official layout of a HiFi-GAN generator. A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
 
@@ -15,7 +15,12 @@ from vocolab.files import local_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", metavar="CKPT", type=local_path, help="of a run, an official g_*.pt, or a folder of DeepSpeed")
+    add(
+        "checkpoint",
+        metavar="CKPT",
+        type=local_path,
+        help="of a run, an official g_*.pt, or a folder that DeepSpeed wrote",
+    )
     add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write")
     add(
         "--format",

@@ -14,16 +14,16 @@ from filelock import FileLock, Timeout
 from vocolab.errors import VocolabError
 from vocolab.files import cannot_write
 
-LOCK, OWNER = ".lock", ".lock-owner"  # acquiring a lock empties its file, so the owner is named in another
+LOCK, OWNER = ".lock", ".lock-owner"  # the owner has a file of its own: locking empties the lock's
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the folder `run` as the one process that trains there; of several ranks, the first holds it for all.
+    """Lock the folder `run` for one training; of several ranks, the first locks it for all.
 
-    The lock goes with the process, however it ends. Raises `VocolabError` where another training holds it, naming that
-    one's process and machine, or where the folder cannot be written.
+    The lock is gone when the process ends, however it ends. Raises `VocolabError` where another training holds it, with
+    the number of its process and its machine, or where the folder cannot be written.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)

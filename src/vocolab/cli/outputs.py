@@ -1,13 +1,20 @@
-"""What a command may write over."""
+"""Checks of the files that commands write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 
 Identity = tuple[int, int]
+OTHER_FORMATS = (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff")
+
+
+def check_is_wav(output: Path) -> None:
+    """Raise `UsageError` where `output` is the name of a file of speech in another format."""
+    if output.suffix.lower() in OTHER_FORMATS and not output.is_dir():
+        raise UsageError("only .wav is written", output, "give OUT.wav or a folder")
 
 
 def identities(paths: Iterable[Path]) -> set[Identity]:
@@ -16,7 +23,7 @@ def identities(paths: Iterable[Path]) -> set[Identity]:
 
 
 def check_output(target: Path, overwrite: bool, references: Set[Identity] = frozenset()) -> None:
-    """Raise `VocolabError` where `target` exists and may not be replaced, which a reference may never be."""
+    """Raise `VocolabError` where `target` exists and `overwrite` is false, or where it is one of `references`."""
     if not target.exists():
         return
     if identities([target]) & references:

@@ -11,14 +11,14 @@ from vocolab.files import local_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("runs", metavar="RUN", nargs="+", type=local_path, help="folders of runs; several are drawn over each other")
-    add("--xs", metavar="K", default="step", help="metric to the right, such as tokens_processed (default: step)")
+    add("runs", metavar="RUN", nargs="+", type=local_path, help="folders of runs; several are drawn into the same axes")
+    add("--xs", metavar="K", default="step", help="metric on the x axis, such as tokens_processed (default: step)")
     add(
         "--ys",
         metavar="K",
         nargs="+",
         default=["loss"],
-        help="metrics upwards; a bare name is also train/NAME and train/NAME_level_* (default: loss)",
+        help="metrics on the y axes; a bare NAME also means train/NAME and train/NAME_level_* (default: loss)",
     )
     add("-o", "--output", metavar="F", type=local_path, required=True, help="the picture: .png, .pdf or .svg")
     add("--overwrite", action="store_true", help="replace an existing picture")

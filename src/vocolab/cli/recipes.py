@@ -1,7 +1,7 @@
-"""What recipes the package has; a copy of one to edit.
+"""List the packaged recipes, or copy one to edit.
 
-copy writes DIR/recipes/NAME.yaml and, under DIR/configs, the slot files it names. In DIR, -c recipes/NAME.yaml then
-means the copy. A file that is there already stays if it is the same, and is only replaced with --overwrite.
+copy writes DIR/recipes/NAME.yaml and, under DIR/configs, the files it names. In DIR, -c recipes/NAME.yaml then means
+the copy. A file that differs from the packaged one is replaced only with --overwrite.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vocolab.files import atomic
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "vocolab recipes [copy NAME [DIR]] [--overwrite]"
-    parser.add_argument("action", metavar="copy", nargs="?", help="copy one instead of listing all")
+    parser.add_argument("action", metavar="copy", nargs="?", help="copy one recipe instead of listing all")
     parser.add_argument("name", metavar="NAME", nargs="?", help="a recipe of the list")
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="where the copy goes (default: here)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")

@@ -1,4 +1,4 @@
-"""What a run's model makes of speech it never trained on: wavs, report.png and report.json in the run's folder."""
+"""Let a run's model work on speech it never trained on; write wavs, report.png and report.json into the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from vocolab.files import local_path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=local_path, help="folder of a run")
     parser.add_argument(
-        "--checkpoint", metavar="CKPT", type=local_path, help="or an export (default: RUN/checkpoints/last.ckpt)"
+        "--checkpoint",
+        metavar="CKPT",
+        type=local_path,
+        help="a checkpoint or an export of it (default: RUN/checkpoints/last.ckpt)",
     )
     parser.add_argument(
         "--source", metavar="KEY", help="held-out utterance to convert, or whose text to say (default: the first)"
@@ -23,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="SPEAKER",
-        help="speaker to convert it to (default: the next one), or to say it (default: its own)",
+        help="speaker to convert to (default: the next one), or to say the texts (default: each text's own)",
     )
 
 

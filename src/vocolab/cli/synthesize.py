@@ -1,6 +1,6 @@
 """Say text in the voice of a reference.
 
-A language model continues a few seconds of the reference with codes of the text, and its codec turns them into speech.
+A language model continues a few seconds of the reference with codes for the text, and its codec makes speech of them.
 The same seed gives the same speech.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocolab.cli.outputs import check_output, identities
+from vocolab.cli.outputs import check_is_wav, check_output, identities
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
@@ -24,23 +24,26 @@ if TYPE_CHECKING:
 
     from vocolab.pipelines import TTS, Prompt, Spoken
 
-# Fields of `vocolab.lm.Sampling`, spelt as flags: type and help. Their defaults are the class's, which is not imported
-# for a help text.
+# The fields of `vocolab.lm.Sampling` as flags: type and help. The help repeats the defaults of the class, which takes
+# too long to import for a help text.
 SAMPLING: dict[str, tuple[type, str]] = {
     "ar_temp": (float, "temperature of the first codebook; 0: always the likeliest (default: 0.95)"),
     "nar_temp": (float, "temperature of the other codebooks (default: 0.2)"),
-    "min_ar_temp": (float, "with 0 or more: between this and --ar-temp, lower where the model is sure (default: off)"),
-    "min_nar_temp": (float, "likewise of the other codebooks (default: off)"),
-    "top_k": (int, "sample among the K likeliest (default: 0, all)"),
-    "top_p": (float, "sample among the likeliest that together reach P (default: 1, all)"),
+    "min_ar_temp": (
+        float,
+        "0 or more: vary the temperature from this, where the model is sure, to --ar-temp (default: off)",
+    ),
+    "min_nar_temp": (float, "the same for the other codebooks (default: off)"),
+    "top_k": (int, "sample among the N likeliest (default: 0, all)"),
+    "top_p": (float, "sample among the likeliest codes whose probabilities sum up to X (default: 1, all)"),
     "repetition_penalty": (float, "above 1: make codes that were said less likely (default: 1)"),
-    "repetition_penalty_decay": (float, "above 0: the less the longer ago (default: 0)"),
+    "repetition_penalty_decay": (float, "above 0: penalise codes less, the longer ago they were said (default: 0)"),
     "length_penalty": (float, "above 0 lengthens, below 0 shortens (default: 0)"),
-    "beam_width": (int, "beam search over so many sequences instead of sampling; 0 and 1: none (default: 0)"),
-    "mirostat_tau": (float, "keep the surprise at so many bits (Mirostat; default: 0, off)"),
+    "beam_width": (int, "beam search over N sequences instead of sampling; 0 and 1: none (default: 0)"),
+    "mirostat_tau": (float, "keep the surprise at X bits (Mirostat; default: 0, off)"),
     "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
-    "repetition_window": (int, "sample again what fills the last N codes (VALL-E 2; default: 0, off)"),
-    "repetition_ratio": (float, "share of that window that is too much (default: 0.1)"),
+    "repetition_window": (int, "sample a code again that fills too much of the last N (VALL-E 2; default: 0, off)"),
+    "repetition_ratio": (float, "the share of --repetition-window that is too much (default: 0.1)"),
     "max_ar_steps": (int, "frames after which a response is cut (default: 900)"),
     "max_nar_levels": (int, "codebooks after the first (default: 7)"),
 }
@@ -57,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec",
         metavar="PATH",
         type=local_path,
-        help="the codec's weights, or the vocoder it lacks, where CKPT has none",
+        help="the codec's weights, or the vocoder that the codec lacks, where CKPT holds none",
     )
     add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
-    add("--language", metavar="L", help="of the text (default: the model's, where it has but one)")
+    add("--language", metavar="L", help="language of the text (default: the model's, if it has only one)")
     add(
         "--input-prompt-length",
         metavar="S",
         type=float,
-        help="seconds of the references to hear (default: as trained); each from where its speech begins",
+        help="seconds of the references to use, each from where its speech begins (default: as trained)",
     )
     for name, (kind, text) in SAMPLING.items():
         add(_flag(name), metavar="N" if kind is int else "X", type=kind, help=text)
@@ -73,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    add("--dtype", help="of the model's weights: float32, bfloat16 or float16 (default: float32)")
+    add("--dtype", help="type of the model's weights: float32, bfloat16 or float16 (default: float32)")
     add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
     add("--json", action="store_true", help="print frames, stopped, seconds and tokens_per_s, a line for each text")
     add("--overwrite", action="store_true", help="replace existing outputs")
@@ -111,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what no work would put right."""
+    """Refuse wrong arguments before anything is read or computed."""
     if args.text is None and args.text_file is None and args.ref and not os.path.exists(args.ref[-1]):
         # An option of several paths takes every word that follows it.
         what = f"no text: --ref took {str(args.ref[-1])!r}, which is no file"
@@ -120,12 +123,11 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("one text is needed", "command line", "give either TEXT or --text-file F")
     if args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
-    if args.output.suffix.lower() in (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff") and not args.output.is_dir():
-        raise UsageError("only .wav is written", args.output, "give OUT.wav or a folder")
+    check_is_wav(args.output)
     if not args.ref:
         raise UsageError("no reference speech", "command line", "say with --ref PATH whose voice is to speak")
     if args.max_ar_context is not None:
-        remedy = "leave it out: no model here is trained to speak without all that came before"
+        remedy = "leave it out: all models here are trained to see everything before a frame"
         raise UsageError(f"--max-ar-context is {args.max_ar_context}", "command line", remedy)
     if args.batch_size < 1:
         raise UsageError(f"--batch-size is {args.batch_size}", "command line", "give at least 1")
@@ -173,7 +175,7 @@ def _say_unknown(tts: TTS) -> None:
 
 
 def _heard(prompt: Prompt, references: Sequence[Path]) -> str:
-    """What the model hears of the voice."""
+    """A line that names the stretches of the references that are the prompt."""
     parts = [f"{e.used:.1f} of {e.seconds:.1f} s of {e.path}" for e in prompt.excerpts]
     left = len(references) - len(parts)
     return "voice: " + ", ".join(parts) + (f"; {left} further files are not needed" if left else "")
@@ -235,7 +237,7 @@ class Progress:
             self._bar.stop()
 
     def step(self, frame: int) -> None:
-        """`frame` frames of the batch at hand are there; it begins anew with every batch."""
+        """`frame` frames of the present batch are done; the count begins anew with every batch."""
         if self._bar is not None:
             if frame <= self._frame:
                 self._batch += 1

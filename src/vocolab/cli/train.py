@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lightning.fabric.utilities import rank_zero_only
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vocolab.callbacks import Predictions
 from vocolab.checkpoints import read_checkpoint
@@ -22,45 +22,59 @@ from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.recipe import Recipe
 
 T = TypeVar("T")
-PRINTING = ("-h", "--help", "--print_config")  # what belongs on standard output; the rest that is printed is progress
+# Flags whose answer belongs on standard output; whatever else a recipe prints is progress.
+PRINTING = ("-h", "--help", "--print_config")
 
 
 def run(command: str, arguments: list[str]) -> int:
-    """Run one method of the trainer. Standard output carries results alone."""
+    """Run one method of the trainer. Only results go to standard output."""
     _quiet()
     printing = any(a.split("=")[0] in PRINTING or a.endswith(".help") for a in arguments)
     with contextlib.nullcontext() if printing else contextlib.redirect_stdout(sys.stderr):
         recipe = Recipe(arguments, f"vocolab {command}")
-        results = fit(recipe) if command == "fit" else evaluate(recipe, command)
-    if results and rank_zero_only.rank == 0:
+        results: dict[str, float] = {}
+        if command == "fit":
+            fit(recipe)
+        else:
+            results = evaluate(recipe, command)
+    if results and _is_first_rank():
         print(json.dumps(results))
     return 0
 
 
+def _is_first_rank() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0  # Lightning sets it when it is imported
+
+
 def _quiet() -> None:
-    """Keep what is no news to a user out of the way of what is."""
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch to Lightning
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a codec is
+    """Silence warnings that tell a user nothing."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch's warning, meant for Lightning
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # as a codec should be
     advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     advice.addFilter(lambda record: "litlogger" not in record.getMessage())
 
 
 def fit(recipe: Recipe) -> None:
-    """Prepare what is missing, then train. What can be refused is refused before the hours of preparation."""
+    """Prepare what is missing, then train. What can be checked is checked before the preparation, which may take
+    hours.
+    """
     checkpoint = _start(recipe)
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     _check_manual(model, trainer)
-    if checkpoint is None and getattr(model, "initialize_from", None):
-        read_checkpoint(model.initialize_from)
+    weights = getattr(model, "initialize_from", None)
+    if checkpoint is None and weights:
+        read_checkpoint(weights)
     data.check()
-    with locked(recipe.run_folder) if rank_zero_only.rank == 0 else contextlib.nullcontext():
+    with locked(recipe.run_folder) if _is_first_rank() else contextlib.nullcontext():
         checkpoint = _start(recipe)  # again: another training may have ended here meanwhile
         data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
         _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
 
 
 def _start(recipe: Recipe) -> Path | None:
-    """The checkpoint to go on from. Raises `VocolabError` where there is none, or another run would be written over."""
+    """The checkpoint to go on from, or None. Raises `VocolabError` where `--ckpt_path` names none, or another run would
+    be written over.
+    """
     checkpoint = _checkpoint(recipe)
     _keep_other_runs(recipe, checkpoint)
     return checkpoint
@@ -73,7 +87,7 @@ def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     data.prepare()
     if command == "predict":
-        trainer.callbacks.append(Predictions(recipe.run_folder / "predictions"))
+        trainer.callbacks.append(Predictions(recipe.run_folder / "predictions"))  # type: ignore[attr-defined]
     method = getattr(trainer, command)
     more = {"return_predictions": False} if command == "predict" else {}
     results = _guarded(
@@ -83,7 +97,7 @@ def evaluate(recipe: Recipe, command: str) -> dict[str, float]:
 
 
 def _checkpoint(recipe: Recipe) -> Path | None:
-    """The file `--ckpt_path` means. The recipe stays as it is: unlike Lightning, no value comes from the checkpoint."""
+    """The file that `--ckpt_path` means. Unlike Lightning, no value of the recipe is taken from it."""
     given = recipe.config.ckpt_path
     if given is None:
         return None
@@ -110,7 +124,7 @@ def _newest(recipe: Recipe) -> Path:
 def _usable(path: Path, recipe: Recipe) -> Path:
     """`path`, which exists. Raises `VocolabError` where the trainer could not go on from it."""
     if path.is_dir() and "deepspeed" in str(recipe.config.trainer.strategy).lower():
-        return path  # its own kind of checkpoint; any other strategy is told to export it
+        return path  # DeepSpeed's kind of checkpoint; under any other strategy `read_checkpoint` says to export it
     if "pytorch-lightning_version" not in read_checkpoint(path):
         raise VocolabError("not the checkpoint of a run", path, "give a file that vocolab fit wrote")
     return path
@@ -121,7 +135,7 @@ def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:
     folder = recipe.run_folder / "checkpoints"
     resumed = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
     # Other ranks may come here when the first has already written.
-    if rank_zero_only.rank == 0 and not resumed and any(folder.glob("*.ckpt")):
+    if _is_first_rank() and not resumed and any(folder.glob("*.ckpt")):
         raise VocolabError(
             "the folder holds a run",
             recipe.run_folder,
@@ -130,7 +144,7 @@ def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:
 
 
 def _check_manual(model: LightningModule, trainer: Trainer) -> None:
-    """Refuse what Lightning does not do for a task that steps its own optimizers."""
+    """Refuse clipping and accumulation for a task that steps its own optimizers: Lightning would ignore them."""
     if model.automatic_optimization:
         return
     task = type(model).__name__
@@ -146,7 +160,7 @@ def _check_manual(model: LightningModule, trainer: Trainer) -> None:
 
 
 def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
-    """Call the trainer; what a user can put right becomes one line."""
+    """Call the trainer; errors that a user can put right become one line."""
     try:
         return call()
     except MisconfigurationException as error:
@@ -169,7 +183,7 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
         raise
     finally:
         if wandb := sys.modules.get("wandb"):
-            wandb.finish()  # a second run in this process is another run
+            wandb.finish()  # so that a second run in this process is another run of W&B
 
 
 def _first_sentence(error: Any) -> str:

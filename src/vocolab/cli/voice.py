@@ -1,4 +1,4 @@
-"""Voices as files: the frames of a reference, and what made them, so that they meet only the encoder they came from."""
+"""Voices as files: the frames of a reference, and the encoder and layers they came from, which are checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def save_voice(path: Path, voice: Voice, vc: KNNVC) -> None:
 
 
 def load_voice(path: Path, vc: KNNVC) -> Voice:
-    """Read a voice. Raises `VocolabError` where it is none, or was made with another encoder or other layers."""
+    """Read a voice. Raises `VocolabError` where the file is no voice, or was made with another encoder or other
+    layers.
+    """
     try:
         with safetensors.safe_open(path, "pt") as file:
             identity = json.loads((file.metadata() or {})["vocolab"])

@@ -22,8 +22,8 @@ from vocolab.errors import UsageError
 class SpeechBatch:
     """Samples padded on the right. A field is None where the shards do not hold it.
 
-    The loader gives the stored types (int16 audio, fp16 features, int16 codes), half as much to move; `unpacked` gives
-    the types below, and the data module applies it on the device.
+    The loader gives the stored types (int16 audio, fp16 features, int16 codes), which are half as much to move. On the
+    device the data module calls `unpacked`, which gives the types below.
     """
 
     audio: Tensor | None = None  # (B, T) float32 in [-1, 1); T = L * hop
@@ -42,7 +42,7 @@ class SpeechBatch:
     speakers: list[str] = field(default_factory=list)
 
     def unpacked(self) -> SpeechBatch:
-        """The batch in the types to compute with; unchanged where it is in them."""
+        """The batch in the types above, to compute with; a batch that is in them comes back unchanged."""
         return dataclasses.replace(
             self,
             audio=_float_audio(self.audio),
@@ -61,7 +61,7 @@ class SpeechBatch:
 class Batches(ABC):
     """How samples are drawn from a corpus and put together."""
 
-    remedy: str  # where a split is too small for a batch
+    remedy: str  # of the error for a split that is too small for a batch
     left_out: str = "too short for a batch"  # why a plan leaves utterances out
 
     @abstractmethod
@@ -114,11 +114,13 @@ class Utterances(Batches):
 
 
 class TokenBudget(Batches):
-    """Utterances with prompts for a language model of codes, as many as fit: `rows · longest` positions of a batch are
-    at most `tokens`, where a position is a symbol, a frame of the prompt or of the response, or one of a few marks.
+    """Utterances with prompts for a language model of codes, as many as fit into `tokens` positions, padding included.
 
-    Utterances of similar length go together, so little of it is padding; each comes once an epoch. The plan chooses the
-    prompts: `prefix`, an utterance's own start, the rest being the response (Wang et al. 2023, VALL-E, 4.2);
+    A position is a symbol, a frame of the prompt or of the response, or one of a few marks; a batch takes as many as
+    its rows times those of its longest row.
+
+    Utterances of similar length go together, so little of a batch is padding; each comes once an epoch. Prompts are of
+    three kinds: `prefix`, an utterance's own start, the rest being the response (Wang et al. 2023, VALL-E, 4.2);
     `segment`, a stretch of the utterance; `speaker`, a stretch of other utterances of the speaker, and of its own only
     where there is no other. A source shorter than the prompt is taken whole; a prefix takes half of it at most.
     """
@@ -139,7 +141,7 @@ class TokenBudget(Batches):
             prompt_seconds: how long they are; two numbers: any length between them, the same within a batch.
             min_seconds: shorter utterances are left out.
             max_seconds: longer utterances are left out.
-            spread: the longest utterance drawn into a batch may be longer than the shortest by this share.
+            spread: how much longer the longest utterance of a batch may be than the shortest, as a share of it.
         """
         self.tokens = _positive("tokens", tokens)
         if prompt not in ("prefix", "segment", "speaker"):

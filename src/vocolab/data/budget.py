@@ -1,4 +1,4 @@
-"""Batches of a limited number of positions for language models: which utterances together, with which prompts."""
+"""Batches of a limited number of positions for language models: which utterances go together, with which prompts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MARKS = 5  # positions of a sequence beside text, prompt and response, at most: 
 
 
 class TooLong(VocolabError):
-    """An utterance that alone exceeds the budget; `row` is its row of the index, for who can name it by its key."""
+    """An utterance that alone exceeds the budget; `row` is its row of the index, `named` adds its key."""
 
     def __init__(self, row: int, positions: int, tokens: int, seconds: float, name: str = ""):
         self.row, self.positions, self.tokens, self.seconds = row, positions, tokens, seconds
         what = f"utterance {name or f'in row {row} of the index'} takes {positions:,} positions with its prompt"
-        remedy = f"raise --data.batches.tokens, or leave such out by --data.batches.max_seconds below {seconds:.2f}"
+        remedy = f"raise --data.batches.tokens, or leave it out with --data.batches.max_seconds below {seconds:.2f}"
         super().__init__(what, f"the budget of a batch is {tokens:,}", remedy)
 
     def named(self, key: str) -> TooLong:
@@ -44,28 +44,28 @@ class Prompts:
         self.speaker = np.asarray(index.rows["speaker"])
         narrow = self.speaker.astype(np.uint16) if len(index.speakers) <= 1 << 16 else self.speaker  # sorts faster
         self.order = np.argsort(narrow, kind="stable").astype(np.uint32)  # (n,) rows speaker by speaker
-        self.place = np.empty_like(self.order)  # (n,) of each row in that order
+        self.place = np.empty_like(self.order)  # (n,) place of each row in that order
         self.place[self.order] = np.arange(len(self.order), dtype=np.uint32)
         line = self.frames[self.order]
-        self.ends = np.cumsum(line, dtype=np.int64)  # (n,) on the line
+        self.ends = np.cumsum(line, dtype=np.int64)  # (n,) where each utterance ends on the line, in that order
         count = np.bincount(self.speaker, minlength=len(index.speakers))
         self.blocks = np.cumsum([0, *count])  # places of each speaker in the order
-        self.edges = np.zeros(len(self.blocks), np.int64)  # of each speaker's speech on the line
+        self.edges = np.zeros(len(self.blocks), np.int64)  # between the speakers' stretches of the line
         self.edges[self.blocks > 0] = self.ends[self.blocks[self.blocks > 0] - 1]
         self.totals = np.diff(self.edges)  # frames of each speaker
         filled = np.flatnonzero(count)
-        self.most_frames = np.zeros(len(count), np.int32)  # of an utterance of each speaker
+        self.most_frames = np.zeros(len(count), np.int32)  # of the longest utterance of each speaker
         self.most_frames[filled] = np.maximum.reduceat(line, self.blocks[:-1][filled])
 
     def most(self, rows: np.ndarray, length: int) -> np.ndarray:
-        """Frames (b,) that a prompt of `length` takes at most beside the frames of the utterance itself."""
+        """The most frames (b,) that a prompt of `length` adds to those of the utterance itself."""
         if self.kind == "prefix":
             return np.zeros(len(rows), np.int32)
         longest = self.frames[rows] if self.kind == "segment" else self.most_frames[self.speaker[rows]]
         return np.minimum(longest, length)
 
     def alone(self, rows: np.ndarray) -> int:
-        """How many of `rows` must be their own prompt though others were asked for."""
+        """How many of `rows` are the only utterance of their speaker, so that `speaker` prompts are cut from them."""
         if self.kind != "speaker":
             return 0
         single = self.most_frames == self.totals  # (speakers,)
@@ -79,18 +79,18 @@ class Prompts:
         return np.array([block[self.frames[block].argmax()] for block in blocks], np.int64)
 
     def sources(self, rows: np.ndarray, key: int) -> np.ndarray:
-        """The utterance (b,) that each prompt is cut from: itself where its speaker has no other."""
+        """The utterance (b,) that each prompt is cut from: that of the row itself where its speaker has no other."""
         if self.kind != "speaker":
             return rows
         own = self.frames[rows].astype(np.int64)
         others = self.totals[self.speaker[rows]] - own
         line = self.edges[self.speaker[rows]] + draw(rows, np.maximum(others, 1), key)
-        line += np.where(line >= self.ends[self.place[rows]] - own, own, 0)  # over the utterance itself
+        line += np.where(line >= self.ends[self.place[rows]] - own, own, 0)  # skip the utterance itself
         places = np.minimum(np.searchsorted(self.ends, line, side="right"), len(self.order) - 1)
         return np.where(others > 0, self.order[places], rows).astype(np.int64)
 
     def cut(self, rows: np.ndarray, sources: np.ndarray, length: int, key: int) -> Items:
-        """The items of whole utterances, or what is left of them behind their prompts of up to `length` frames."""
+        """The items with prompts of up to `length` frames: whole utterances, or (`prefix`) what follows the prompt."""
         lengths = self.frames[sources].astype(np.int64)
         if self.kind == "prefix":
             frames = np.minimum(length, lengths // 2)  # the longer part is to be spoken
@@ -103,12 +103,13 @@ class Prompts:
 
 
 class TokenPlan(Plan):
-    """Every utterance once, those of similar length together, `rows · longest` of no batch above `tokens`.
+    """Every utterance once, those of similar length together, no batch above `tokens` positions, padding included.
 
-    Utterances are sorted by the positions they may take with their prompts and cut into buckets, each as wide as
-    `spread` allows but of two whole batches at least; within a bucket they are shuffled. Buckets and the sizes of their
-    batches do not depend on the epoch, so that all epochs have the same number of batches. It is a multiple of `ranks`:
-    some batches are halved for that, and where there are too few utterances some are repeated.
+    Utterances are sorted by the positions they may take with their prompts, and the sorted list is cut into buckets:
+    each as long as `spread` allows, but at least one utterance longer than a batch. Within a bucket they are shuffled.
+    Buckets and the sizes of their batches do not depend on the epoch, so that all epochs have the same number of
+    batches. It is a multiple of `ranks`: some batches are halved for that, and where there are too few utterances some
+    are repeated.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class TokenPlan(Plan):
         self._cut(spread, ranks)
 
     def _cut(self, spread: float, ranks: int) -> None:
-        """Set `buckets` (k + 1,), places where each begins, and of every batch `first` and `end` and its bucket."""
+        """Set `buckets` (k + 1,), where each begins and the last ends, and of every batch `first`, `end`, `bucket`."""
         total, buckets, edges = len(self.rows), [0], [np.zeros(1, np.int64)]
         falling = -self.positions
         while (first := buckets[-1]) < total:
@@ -150,14 +151,16 @@ class TokenPlan(Plan):
             size = self.tokens // longest
             shortest = np.int32(np.ceil(longest / (1 + spread)))  # of the array's type, or the array would be copied
             end = int(np.searchsorted(falling, -shortest, side="right"))
-            end = min(max(end, first + size + 1), total)  # a single batch would be the same in every epoch
+            # More than one batch: a bucket of one would give the same batch in every epoch.
+            end = min(max(end, first + size + 1), total)
             batches = -(-(end - first) // size)
             end = min(first + batches * size, total)
             edges.append(first + (end - first) * np.arange(1, batches + 1) // batches)
             buckets.append(end)
         self.buckets = np.array(buckets)
         cuts = _divide(np.concatenate(edges), ranks)
-        again = np.arange(-(-(len(cuts) - 1) // ranks) * ranks) % max(len(cuts) - 1, 1)  # repeats if need be
+        # All batches, the first of them again where the ranks would not get as many each.
+        again = np.arange(-(-(len(cuts) - 1) // ranks) * ranks) % max(len(cuts) - 1, 1)
         self.first, self.end = cuts[:-1][again], cuts[1:][again]
         self.bucket = np.searchsorted(self.buckets, self.first, side="right") - 1
 
@@ -178,7 +181,7 @@ class TokenPlan(Plan):
 
     def longest(self) -> Items:
         """The batch that may take most memory in any epoch: of those within a twentieth of the most positions, padding
-        included, the one with the longest sequences, whose attention costs most. The prompts are as long as they get.
+        included, the one with the longest sequences, whose attention costs most. Its prompts are as long as can be.
         """
         positions = (self.end - self.first) * self.positions[self.buckets[self.bucket]]
         place = int(np.flatnonzero(positions >= 0.95 * positions.max())[0])  # long ones come first

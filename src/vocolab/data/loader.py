@@ -1,4 +1,4 @@
-"""Loaders: whole planned batches read by worker processes, in the plan's order whatever their number."""
+"""Loaders: worker processes read whole planned batches, in the order of the plan however many workers there are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vocolab.errors import VocolabError
 
 
 class PlannedBatches(Dataset):
-    """Batch (epoch, number) of the ones that fall to one rank.
+    """The batches of one rank, by (epoch, number).
 
     Only its arguments are pickled: a worker process maps the shards itself.
     """
@@ -42,14 +42,14 @@ class PlannedBatches(Dataset):
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
-        """Say of an utterance that no batch can hold which one it is."""
+        """Name the utterance by its key in the error that no batch can hold it."""
         try:
             yield
         except TooLong as error:
             raise error.named(self.reader.key(error.row)) from None
 
     def length(self, epoch: int = 0) -> int:
-        """Batches of this rank, as many as of every other."""
+        """How many batches this rank has in an epoch; every rank has as many."""
         return share(len(self.plan(epoch)), self.ranks)
 
     def longest(self) -> SpeechBatch:
@@ -67,7 +67,7 @@ class PlannedBatches(Dataset):
 
 
 class CoveringBatches(PlannedBatches):
-    """The batches of evaluation: the same in every epoch, every sample once over the ranks."""
+    """The batches of evaluation: the same in every epoch, each sample on one of the ranks, once."""
 
     def make_plan(self, epoch: int) -> Plan:
         with self._naming():
@@ -77,8 +77,8 @@ class CoveringBatches(PlannedBatches):
 class TrainLoader:
     """An endless walk through the epochs' batches from the `position`-th on.
 
-    `len` is the length of one epoch, after which Lightning calls `iter` again; the walk goes on where it is, so workers
-    never stop at an epoch's end, and one integer says where a run stands, however it is cut into epochs.
+    `len` is the length of one epoch, after which Lightning calls `iter` again. The walk then goes on where it is, so
+    workers do not stop between epochs, and one integer, the position, says where a run is.
     """
 
     def __init__(self, dataset: PlannedBatches, workers: int = 0, pin_memory: bool = False, position: int = 0):
@@ -128,7 +128,8 @@ def _data_loader(dataset: Dataset, places: Iterable[tuple[int, int]], workers: i
         collate_fn=_as_is,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
-        generator=torch.Generator(),  # the default draws a seed from the global one, and shifts what the model draws
+        # A loader draws a seed: from the global generator, that would change what the model draws.
+        generator=torch.Generator(),
     )
 
 

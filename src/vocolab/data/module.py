@@ -1,4 +1,4 @@
-"""The one data module: it prepares the shards that are missing and hands out planned batches."""
+"""The data module: it prepares missing shards and hands out planned batches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class SpeechDataModule(LightningDataModule):
-    """Speech, and what was made of it, in batches. What is given decides what a sample holds."""
+    """Batches of speech with its features or codes and its text: a sample holds what the given parts make."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class SpeechDataModule(LightningDataModule):
         """
         Args:
             corpus: where the speech comes from.
-            encoder: what turns it into features.
+            encoder: what turns speech into features.
             prematch: replace features by their neighbours' mean, as kNN-VC does before training.
-            codec: what turns it into codes; without it and an encoder the shards hold audio alone.
+            codec: what turns speech into codes; without codec and encoder the shards hold only audio.
             text: what turns transcripts into symbols; utterances without one are then left out.
             batches: how training samples are drawn.
-            val_batches: how whole splits are covered in evaluation; default: as for training under a token budget,
+            val_batches: how evaluation goes through a whole split; default: `batches` if that is a `TokenBudget`,
                 else 8 utterances at a time.
-            shards: the folder of the shards; default: one named by what is in it.
+            shards: the folder of the shards; default: `shards/HASH`, by a hash of all that decides their content.
             sample_rate: of the audio in Hz; default: the encoder's or the codec's.
             workers: processes that read batches beside the training.
             seed: decides the order of the training batches, not the shards.
@@ -78,7 +78,7 @@ class SpeechDataModule(LightningDataModule):
         self.preparation = Preparation(
             corpus=corpus, encoder=encoder, prematch=prematch, sample_rate=sample_rate, codec=codec, text=text
         )
-        self.codec = codec  # able to decode after `ready_codec`; the preparation's stays as it was given
+        self.codec = codec  # `ready_codec` replaces it by a copy that can decode; the preparation keeps the one given
         self.sample_rate = self.preparation.rate  # Hz
         self.hop = self.preparation.hop  # samples a frame
         self.feature_dim = 0 if encoder is None else encoder.dim
@@ -87,10 +87,10 @@ class SpeechDataModule(LightningDataModule):
         self._checked: Path | None = None
 
     def ready_codec(self) -> Codec:
-        """The codec, made able to encode and decode: with the codebooks that were fitted for the shards, and with the
-        vocoder that its `vocoder` names; where it names none, it can only encode. `codec` is it from now on.
+        """The codec with the codebooks that were fitted for the shards and the vocoder that its `vocoder` names, so
+        that it can encode and decode. Without a `vocoder` it can only encode. The attribute `codec` becomes this codec.
 
-        Raises `VocolabError` where the shards are not prepared, or the vocoder is none or does not fit.
+        Raises `VocolabError` where the shards are not prepared, or the vocoder's file holds none or does not fit.
         """
         if self.codec is None:
             raise UsageError("the data has no codec", "data.codec", "name one, as ../configs/codec/encodec_24khz.yaml")
@@ -104,8 +104,8 @@ class SpeechDataModule(LightningDataModule):
         return self.codec
 
     def check(self) -> None:
-        """Raises `VocolabError` where the codec names a vocoder that is not there: preparing does without, and may take
-        hours before training asks for it.
+        """Raise `VocolabError` where the codec names a vocoder that does not exist. The preparation does not need it,
+        and training would ask for it only hours later.
         """
         vocoder = self._named_vocoder()
         if vocoder is not None and not vocoder.exists():
@@ -133,7 +133,7 @@ class SpeechDataModule(LightningDataModule):
         return self.preparation.default_folder() if self.shards is None else Path(self.shards)
 
     def prepare(self, workers: int | None = None) -> Path:
-        """Make the shards where they are missing, else check that they are what this data describes.
+        """Make the shards if they are missing, else check that they were made from this data.
 
         Returns their folder. Call it before any process group exists: it may take hours, and the ranks of a group time
         out waiting. Under torchrun or SLURM every process calls it and they share the work.
@@ -144,7 +144,7 @@ class SpeechDataModule(LightningDataModule):
         return self._checked
 
     def prepare_data(self) -> None:
-        """Prepare in a run of one process. Among ranks only `setup` runs, which refuses where shards are missing."""
+        """Prepare, in a run of one process. In a process group nothing is prepared: `setup` refuses missing shards."""
         if self._checked is None and not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             self.prepare()
 
@@ -161,8 +161,8 @@ class SpeechDataModule(LightningDataModule):
         dataset = self._training()
         self._report("train", self.batches, dataset.plan(0), len(dataset.reader.index))
         self._report_unknown()
-        # Lightning's own count of finished batches is the one integer that resumes a run: unlike a count of batches
-        # handed out, it is right even if a run dies within an update.
+        # Lightning's count of finished batches tells where a resumed run goes on. A count of the batches handed out
+        # would be wrong where a run dies within an update.
         position = 0
         if self.trainer is not None:
             finished = self.trainer.fit_loop.epoch_loop.batch_progress.total
@@ -230,7 +230,7 @@ class SpeechDataModule(LightningDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _report(self, split: str, batches: Batches, plan: Plan, of: int) -> None:
-        """Say what a plan does not do as asked."""
+        """Warn of utterances that a plan leaves out, or prompts with themselves."""
         if plan.left_out:
             why = batches.left_out
             self._warn(f"{self._root()}: {plan.left_out} of {of} {split} utterances are {why} and left out")
@@ -239,7 +239,7 @@ class SpeechDataModule(LightningDataModule):
             self._warn(f"{self._root()}: {alone} of {of} {split} utterances are {what}")
 
     def _report_unknown(self) -> None:
-        """Say which symbols of held-out texts training never shows."""
+        """Warn of the symbols in held-out texts that no training text has."""
         for split, counts in read_manifest(self._root()).get("unknown_symbols", {}).items():
             for fate, marks in (("are left out", True), ("become <unk>", False)):
                 chosen = [f"{s!r}×{count}" for s, count in counts.items() if is_punctuation(s) == marks]

@@ -1,4 +1,4 @@
-"""Which crops or utterances come in which batch: a pure function of (index, seed, epoch), known batch by batch.
+"""Which crops or utterances come in which batch: a pure function of (index, seed, epoch).
 
 Nothing is shuffled in memory. The order is a keyed permutation computed item by item, so a plan over 300 million crops
 costs one cumulative sum and any of its batches is known at once.
@@ -25,7 +25,7 @@ class Items:
     starts: np.ndarray  # (B,) first frame
     frames: np.ndarray  # (B,) number of frames
     whole: bool = False  # whole utterances, whose batches carry keys and texts
-    prompts: Items | None = None  # the stretch that goes before each
+    prompts: Items | None = None  # the prompt of each sample
     audio: bool = True  # whether their audio is wanted
 
     def __len__(self) -> int:
@@ -37,10 +37,10 @@ class Items:
 
 
 class Plan(ABC):
-    """The batches of an epoch, any of them known at once."""
+    """The batches of an epoch, of which any can be asked for directly."""
 
-    count: int  # items
-    size: int  # of them that the smallest batch takes
+    count: int  # items in all
+    size: int  # items in the smallest batch
     left_out: int = 0  # utterances of the index that no batch holds, because they are too short (or too long)
 
     @abstractmethod
@@ -54,7 +54,7 @@ class Plan(ABC):
 class EvenPlan(Plan):
     """`count` items in a fixed order, `size` to a batch; the incomplete last batch is left out."""
 
-    _known: tuple[int, Items] | None = None  # the block of batches last asked for; it costs little more than a batch
+    _known: tuple[int, Items] | None = None  # the last block of batches: computing one costs little more than a batch
 
     @abstractmethod
     def items(self, numbers: np.ndarray) -> Items:
@@ -127,15 +127,17 @@ class LengthPlan(UtterancePlan):
 
 
 class Cover(EvenPlan):
-    """Every item of another plan exactly once, for evaluation: nearly equal batches, as many to each of `ranks`.
+    """Every item of another plan exactly once, for evaluation: in nearly equal batches, as many for each of `ranks`.
 
-    No collective can hang, since all ranks have the same number of batches and none is empty. Only where there are
-    fewer items than ranks are some repeated. Batches come in a fixed random order, so that the first are like the rest.
+    No collective can hang, since all ranks have the same number of batches and none is empty. Items are
+    repeated only where they are fewer than the ranks. Batches come in a fixed random order, so that the first few are
+    like the rest.
     """
 
     def __init__(self, plan: EvenPlan, ranks: int = 1):
         self.plan, self.count, self.size, self.left_out = plan, plan.count, plan.size, plan.left_out
-        most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)  # more batches would leave some empty
+        # With more batches than `most`, some would be empty.
+        most = max(self.count // ranks * ranks, min(self.count, ranks) and ranks)
         self.batches = min(-(-self.count // (self.size * ranks)) * ranks, most)
 
     def items(self, numbers: np.ndarray) -> Items:
@@ -153,7 +155,7 @@ class Cover(EvenPlan):
 
 
 def share(batches: int, ranks: int) -> int:
-    """How many batches each of `ranks` gets. Rank r takes r, r + ranks, …; fewer than `ranks` are left out."""
+    """How many batches each of `ranks` gets. Rank r takes r, r + ranks, …; an incomplete last round is left out."""
     return batches // ranks
 
 

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: RUN/metrics.csv always, TensorBoard unless other loggers are named."""
+"""The loggers of a run: RUN/metrics.csv always, and TensorBoard unless the recipe names others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 
 
 class RunCSV(Logger):
-    """RUN/metrics.csv: a row each time something is logged, a column a metric, blank where a row has none.
+    """RUN/metrics.csv: a row for each time something is logged, a column for each metric, blank cells without value.
 
     A resumed run goes on in the same file; rows of steps that are done again are replaced. (Lightning's own logger
     starts a new folder, or overwrites the file.)
@@ -57,7 +57,7 @@ class RunCSV(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row = {"step": step or 0, **{key: float(value) for key, value in metrics.items()}}
         if not self._opened:
-            self._open(row["step"])
+            self._open(step or 0)
         if set(row) - set(self._columns):
             self._rewrite(self._rows(), row)
         try:
@@ -104,7 +104,7 @@ def in_run(given: Any, run: Path) -> Any:
 
 
 def complete(built: Any, run: Path) -> list[Logger]:
-    """The loggers of a run: metrics.csv whatever is named, TensorBoard with it where nothing is; none for `false`."""
+    """The loggers of a run: metrics.csv and those the recipe names, else TensorBoard; none for `false`."""
     if built is False:
         return []
     if built is None or built is True:

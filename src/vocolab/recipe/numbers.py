@@ -44,8 +44,8 @@ def _whole(text: str) -> str:
 
 
 def ints(value: Any) -> Any:
-    """A document of YAML with its whole numbers that are written as floats (1e5, 300.0) as ints; a key that wants a
-    float makes one of it again. 1.0 stays: to Lightning it means all of a split, and 1 a single batch.
+    """A document of YAML with its whole numbers that are written as floats (1e5, 300.0) as ints; the parser makes
+    floats of them where a key wants one. 1.0 stays: to Lightning it means all of a split, and 1 a single batch.
     """
     if isinstance(value, dict):
         return {key: ints(item) for key, item in value.items()}

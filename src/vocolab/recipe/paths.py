@@ -32,7 +32,10 @@ NAMES = (
     "ckpt_path",
     "config",
 )  # of flags that take a path
-ALWAYS = ("shards", "default_root_dir")  # these are folders even where there is none yet; other names may be a hub's
+ALWAYS = (
+    "shards",
+    "default_root_dir",
+)  # folders, even if they do not exist yet; other values may name a model of the hub
 
 
 def read_paths(config: Namespace, roots: Mapping[str, type]) -> None:
@@ -56,8 +59,8 @@ def make_absolute(config: Namespace, roots: Mapping[str, type]) -> None:
 def settle(config: Namespace, roots: Mapping[str, type], recipes: list[Path]) -> None:
     """Let a run whose folder was moved or copied go on where its config.yaml lies, with paths that moved along.
 
-    Only a config.yaml beside a folder `checkpoints` is that of a run, and only as long as nothing else names the
-    folder of the run.
+    This is done only for a config.yaml beside a folder `checkpoints`, which a run has, and only if nothing else names
+    the folder of the run.
     """
     for file in recipes:
         folder = file.absolute().parent

@@ -1,4 +1,4 @@
-"""What a trained model can do, to hear, to see and in figures: the end of `make quickstart` and `quickstart-tts`."""
+"""The report on a trained model: speech, a picture and figures. `make quickstart` and `quickstart-tts` end with it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def report(
 
 
 def _earlier(run: Path) -> list[Path]:
-    """The wavs of an earlier report that another choice of texts does not replace, as its report.json names them."""
+    """The wavs of an earlier report on a language model, as its report.json names them. A new report on other texts
+    would leave them behind.
+    """
     try:
         said = json.loads((run / "report.json").read_text())["sentences"]
         names = wav_names([sentence["key"] for sentence in said])
@@ -66,7 +68,7 @@ def _training(saved: dict[str, Any]) -> dict[str, Any]:
     timing: dict[str, Any] = next(
         (state for key, state in saved.get("callbacks", {}).items() if key.startswith("Timing")), {}
     )
-    seconds = timing.get("seconds")  # unknown to a run without the Timing callback
-    statistics = saved.get("vocolab", {}).get("statistics", {})  # all that an export says
+    seconds = timing.get("seconds")  # None in a run without the Timing callback
+    statistics = saved.get("vocolab", {}).get("statistics", {})  # an export has no other count of updates
     updates = saved.get("global_step", statistics.get("updates"))
     return {"train_seconds": seconds and round(seconds, 1), "updates": updates}

@@ -38,8 +38,8 @@ class Stopwatch:
     speech: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, stage: str, speech: float | Callable[[T], float], function: Callable[[], T]) -> T:
-        """The result of `function`, which works on or makes `speech` seconds; as a function of the result, where that
-        decides them.
+        """Call `function` and return its result. `speech`: the seconds of speech that it works on or makes, or a
+        function that tells them from the result.
         """
         start = time.perf_counter()
         result = function()

@@ -1,4 +1,4 @@
-"""What a trained language model of codes can say: the end of `make quickstart-tts`."""
+"""The report on a language model of codes; `make quickstart-tts` ends with it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def speech_report(
 
 
 def wav_names(keys: list[str]) -> list[str]:
-    """What the report of the texts of these utterances calls its wavs: each as spoken, and of the first the prompt and
-    the recording.
+    """The names of a report's wavs, where `keys` are the utterances whose texts are said: each text as spoken, then the
+    prompt and the recording of the first.
     """
     return [*(f"spoken-{key}" for key in keys), f"prompt-{keys[0]}", f"recorded-{keys[0]}"]
 
@@ -81,7 +81,7 @@ def _voice(tts: TTS, train: list[Stored], said: Stored, target: str | None) -> S
 
 
 def _fit_to_continue(voice: Stored) -> bool:
-    """Whether a model that must know what the voice says can be given it: with its text, and short enough."""
+    """Whether `voice` can be the prompt of a model that needs the prompt's text: it has one, and is short enough."""
     return bool(voice.text) and audio.info(voice.path).seconds <= WHOLE_SECONDS
 
 
@@ -101,7 +101,9 @@ def _ref_text(tts: TTS, voice: Stored) -> str | None:
 
 
 def _language(tts: TTS, utterance: Stored) -> str | None:
-    """The language to name. A text without one is read as those of the training that had none, if any had not."""
+    """The language to read the text in. For a text without one: "" where the training had such texts, else None, which
+    is the model's only language.
+    """
     return utterance.language or ("" if "" in tts.symbols.languages else None)
 
 
@@ -143,7 +145,7 @@ def _picture(tts: TTS, said: Said, real: Tensor, curves: dict) -> Figure:
     ended = "" if said.spoken.stopped else ", cut"
     mel_axes(grid[1], _mel(said.spoken.wav, rate), f"spoken in the voice of {voice}{ended}", 0.02)
     codes_axes(grid[2], said.spoken.codes, "its codes", frame)
-    alignment_axes(grid[3], *_alignment(tts, said), "what each frame of the first level owes to each symbol", frame)
+    alignment_axes(grid[3], *_alignment(tts, said), "how much each symbol adds to each frame of the first level", frame)
     grid[3].set_xlabel("seconds", fontsize=8)
     plots = {"loss": r"(train|val)/loss(_level_\d+)?", "top-10 accuracy": r"(train|val)/acc_level_\d+"}
     for axes, (title, names) in zip(right.subplots(2, 1), plots.items(), strict=True):
@@ -159,11 +161,11 @@ def _mel(wav: Tensor, rate: int) -> Tensor:
 
 @torch.inference_mode()
 def _alignment(tts: TTS, said: Said) -> tuple[Tensor, list[str]]:
-    """(N, L) of the first level and its symbols, from the network that speaks it."""
+    """How much each symbol adds to each frame of the first level, (N, L), and the N symbols."""
     model: Any = getattr(tts.lm, "ar", tts.lm)
     language = _language(tts, said.utterance)
     ids = tts.read([said.utterance.text or ""], language, ref_text=_ref_text(tts, said.voice))
     codes = said.spoken.codes[None].to(tts.device)
     lengths = torch.tensor([codes.shape[2]], device=tts.device)
-    owed = model.alignment(tts.condition(ids, said.prompt, language), codes, lengths)[0]
-    return owed.cpu(), [tts.symbols.symbols[i] for i in ids[0]]
+    added = model.alignment(tts.condition(ids, said.prompt, language), codes, lengths)[0]
+    return added.cpu(), [tts.symbols.symbols[i] for i in ids[0]]

@@ -1,4 +1,4 @@
-"""What a trained vocoder can do: the end of `make quickstart`."""
+"""The report on a vocoder; `make quickstart` ends with it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _resynthesis_figures(vc: KNNVC, utterances: list[Stored], watch: Stopwatch) 
     for utterance in utterances:
         try:
             real, fake = _resynthesise(vc, utterance, watch)
-        except VocolabError:  # `prepare` left it out too, and lists it with its reason in the manifest
+        except VocolabError:  # shorter than the encoder or the spectrum takes: shards hold utterances of one frame too
             continue
         made, recorded = (audio.log_mel(wav, vc.sample_rate, hop=vc.vocoder.hop)[None] for wav in (fake, real))
         distances.append(float(mel_distance(made, recorded, torch.tensor([made.shape[-1]]))[0]))

@@ -66,11 +66,11 @@ class Task(LightningModule):
         """In a resumed run, replace the optimizer arguments of the checkpoint by those of the recipe, and say so."""
         if not self.trainer.ckpt_path:
             return
-        made = self.configure_optimizers()
-        made = made if isinstance(made, (list, tuple)) else [made]
+        made: Any = self.configure_optimizers()
+        all_made = made if isinstance(made, (list, tuple)) else [made]
         kept = self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed has copied the arguments
         changes: list[str] = []
-        for restored, fresh in zip(self.trainer.optimizers, made, strict=True):
+        for restored, fresh in zip(self.trainer.optimizers, all_made, strict=True):
             changes += follow(restored, fresh, apply=not kept)
         if not isinstance(self.schedule, Schedule):  # a scheduler of PyTorch may have set these in the checkpoint
             changes = [change for change in changes if change.split()[0] not in {*SCHEDULED} - {"lr"}]

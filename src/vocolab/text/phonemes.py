@@ -14,13 +14,14 @@ from vocolab.extras import install
 from vocolab.text.base import Text
 from vocolab.text.symbols import single_spaces
 
-# Kept as they are. One between two digits belongs to the number (3.5, 10:30, 1,000), which espeak reads aloud.
+# Punctuation that is kept as it is. A mark between two digits belongs to the number (3.5, 10:30, 1,000), which espeak
+# reads aloud.
 _MARKS = re.compile(r"""([;!?¡¿—–…"«»“”„(){}\[\]。，、！？；：「」]|(?<!\d)[.,:]|[.,:](?!\d))""")
 _TIE = "\u0361"  # joins two letters into one sound: t͡s
 
 
 class Phonemes(Text):
-    """The IPA that espeak-ng reads a text as, with stress marks and the text's punctuation.
+    """The IPA in which espeak-ng reads a text, with stress marks and the text's punctuation.
 
     A symbol is a letter together with its combining marks (`ɔ̃`) and with the dot that espeak writes after some (`s.` in
     Mandarin). Stress (`ˈ ˌ`), length (`ː`), other modifier letters (`ʲ`), tones and punctuation are symbols of their
@@ -76,7 +77,9 @@ class Phonemes(Text):
                 language,
                 with_stress=True,
                 language_switch="remove-flags",
-                punctuation_marks=re.compile("(?!)"),  # matches nothing: `symbols` has left only that of numbers
+                punctuation_marks=re.compile(
+                    "(?!)"
+                ),  # matches nothing: `symbols` has split off all but the marks within numbers
                 logger=_quiet(),
             )
         return self._backends[language]

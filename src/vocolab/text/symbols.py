@@ -33,7 +33,7 @@ class SymbolMap:
         """`<s>`, the symbols, `</s>` as ids.
 
         A symbol without an id is left out where it is punctuation, and counted in `left_out`: a model that never saw a
-        full stop had better not try one. Any other becomes `<unk>`, and is counted in `unknown`.
+        full stop would make noise of it. Any other becomes `<unk>`, and is counted in `unknown`.
         """
         symbols = list(symbols)
         kept = [symbol for symbol in symbols if symbol in self._ids or not is_punctuation(symbol)]

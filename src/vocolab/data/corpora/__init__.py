@@ -1,4 +1,4 @@
-"""Where speech comes from."""
+"""Corpora: the files of speech by split, with speakers and texts."""
 
 from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.builtin import BuiltinSpeech

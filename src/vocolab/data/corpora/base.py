@@ -1,4 +1,4 @@
-"""What every corpus of speech files is."""
+"""The base class of corpora, and the utterances they list."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Corpus(ABC):
         """
 
     def files(self) -> list[str] | None:
-        """The sources of all utterances, sorted: what tells whether files came, went or were renamed since shards were
-        made of them. None where the spec tells that already.
+        """The sources of all utterances, sorted. Compared with those of earlier shards, they tell whether files came,
+        went or were renamed. None where the spec tells that already.
 
-        To be overridden where `splits` reads more than names, as transcripts: each training asks for it.
+        Override it where `splits` reads more than names, such as transcripts: every training calls it.
         """
         return sorted(u.source for utterances in self.splits().values() for u in utterances)
 
@@ -46,7 +46,7 @@ class Corpus(ABC):
         return []
 
     def spec(self) -> dict[str, Any]:
-        """The description of this corpus as far as it decides the utterances, its root made absolute."""
+        """The arguments of this corpus that decide its utterances, as `describe` gives them, with `root` absolute."""
         spec = describe(self)
         if spec["init_args"].get("root") is not None:
             spec["init_args"]["root"] = str(Path(spec["init_args"]["root"]).expanduser().resolve())

@@ -24,8 +24,8 @@ HELD_OUT = (
 class BuiltinSpeech(Corpus):
     """The built-in excerpt (`vocolab/assets/corpus`, licences in its ATTRIBUTION.md).
 
-    `val` and `test` list the keys that are held out; patterns such as `*-10-0003` are allowed. `speakers` limits the
-    corpus to those, patterns too: `30*` are the ten synthetic voices, who all read the same twenty sentences.
+    `val` and `test` list the keys that are held out; patterns such as `*-10-0003` are allowed. `speakers` lists the
+    speakers that are used, patterns too: `30*` are the ten synthetic voices, who all read the same twenty sentences.
     """
 
     def __init__(self, val: Sequence[str] = HELD_OUT, test: Sequence[str] = (), speakers: Sequence[str] = ("*",)):

@@ -1,4 +1,4 @@
-"""Fetch archives: a download cut off goes on where it stopped, and nothing half done bears a final name."""
+"""Fetch archives: a download that broke off goes on where it stopped, and only whole files get their final name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 1 << 20
 def fetch(url: str, target: Path, md5: str, timeout: float = 60.0) -> None:
     """Download `url` to `target` unless it is there. What has come so far waits in `target.part`.
 
-    Raises `VocolabError` where the server cannot be reached, the disk refuses, or the file's md5 is another one.
+    Raises `VocolabError` where the server cannot be reached, the disk refuses, or the file's md5 is not `md5`.
     """
     if target.exists():
         return
@@ -47,7 +47,7 @@ def _resume(url: str, part: Path, timeout: float) -> None:
     try:
         reply = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if have and error.code == 416:  # nothing is left to ask for: complete, or another file; the md5 tells
+        if have and error.code == 416:  # no bytes from there on: the file is complete or another one, as its md5 tells
             return
         raise
     with reply:

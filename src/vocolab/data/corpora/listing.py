@@ -17,7 +17,7 @@ from vocolab.data.corpora.base import Utterance
 from vocolab.errors import UsageError
 from vocolab.files import read_lines
 
-KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance: a name in a ustar archive has 100 bytes
+KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance; a name in a tar has room for 100 bytes
 KEY_RULE = "keys are up to 90 letters, digits, - and _"
 # Formats that speech comes in and libsndfile does not read.
 FOREIGN = tuple(".m4a .m4b .mp4 .aac .3gp .amr .wma .webm .mka .spx .ape .wv .tta .ra".split())
@@ -30,7 +30,7 @@ def audio_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]
 
 
 def foreign_files(root: Path, extensions: Iterable[str] = EXTENSIONS) -> list[str]:
-    """Paths of the files under `root` in a format of `FOREIGN`, but for those with a copy beside them that is read."""
+    """Paths of the files under `root` in a format of `FOREIGN`, except where a readable copy lies beside it."""
     wanted = _suffixes(extensions)
     files = list(_files(root))
     read = {os.path.splitext(path)[0] for path in files if path.lower().endswith(wanted)}
@@ -120,7 +120,7 @@ def held_out(utterances: Sequence[Utterance], patterns: Sequence[str], option: s
     chosen: set[str] = set()
     for pattern in patterns:
         names = ((u, (u.key, u.source, PurePosixPath(u.source).stem)) for u in utterances)
-        # A name as it stands comes first: brackets in it are letters, not a pattern.
+        # First compared letter by letter: a name may hold brackets, which a pattern takes for a choice of letters.
         matches = {u.source for u, own in names if pattern in own or any(fnmatch.fnmatchcase(n, pattern) for n in own)}
         if not matches:
             raise UsageError(f"{option}: no utterance matches {pattern!r}", "", "name a key or path, * for any letters")

@@ -1,4 +1,4 @@
-"""Speech listed in a file, wherever it lies."""
+"""A corpus listed in one file; the speech may lie anywhere."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Manifest(Corpus):
     """The utterances listed in the file `path`: JSON lines, or TSV with a header, values as they stand (no quoting).
 
     A row names the `path` of an audio file and its `speaker`, and may name `text`, `language`, `key` and `split`.
-    Audio paths are absolute, or relative to `root`, which is the manifest's folder by default. Without a `key` it
-    follows from the path. Where rows name no `split` (train, val or test), `val` (0.05) and `test` (0) are fractions
+    Audio paths are absolute, or relative to `root`, which is the manifest's folder by default. A missing `key` is
+    made from the path. Where rows name no `split` (train, val or test), `val` (0.05) and `test` (0) are fractions
     or lists of keys, paths or patterns.
     """
 
@@ -44,7 +44,7 @@ class Manifest(Corpus):
         self.test = test if test is None or isinstance(test, (int, float)) else list(test)
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The utterances by split, as their rows or `val` and `test` say.
+        """The utterances by split: as the rows say, else as `val` and `test` say.
 
         Raises `VocolabError` naming the line at fault where a row is wrong or its audio file is missing.
         """
@@ -72,7 +72,7 @@ class Manifest(Corpus):
         """The spec holds a hash of the manifest."""
 
     def spec(self) -> dict[str, Any]:
-        """With a hash of the manifest: what it holds decides the utterances, not where it lies.
+        """The spec holds a hash of the manifest in place of its path: where it lies does not change the utterances.
 
         Raises `VocolabError` where it is missing.
         """
@@ -99,14 +99,14 @@ class Manifest(Corpus):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of a manifest, and the values that are not empty by column."""
+    """A line of a manifest: its values by column, without the empty ones."""
 
     where: str  # FILE:LINE
     values: dict[str, str]
 
 
 def _rows(file: Path, data: bytes) -> Iterator[_Row]:
-    """The rows of a manifest, each checked by itself. What the first line begins with tells JSON from TSV."""
+    """The rows of a manifest, each checked by itself. It is JSON if its first line begins with a bracket."""
     numbered = enumerate(decode_lines(data, file), 1)
     lines = [(f"{file}:{n}", line) for n, line in numbered if line.strip()]
     if not lines:
@@ -159,7 +159,7 @@ def _json(lines: list[tuple[str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _string(column: str, value: Any, where: str) -> str:
-    """A JSON value as text: null is none, and a speaker or a key may be a whole number."""
+    """A JSON value as text: null is empty, and a whole number is taken as a name."""
     if value is None:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -176,7 +176,7 @@ def _string(column: str, value: Any, where: str) -> str:
 
 
 def _check_columns(columns: Iterable[str], where: str) -> None:
-    """Refuse a column that is not known: with `txt` for `text` a model would train without texts, and say nothing."""
+    """Refuse an unknown column: with `txt` for `text`, a model would silently train without texts."""
     for column in columns:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column.lower(), COLUMNS, 1)
@@ -200,7 +200,7 @@ def _check_once(rows: list[_Row], names: list[str | None], column: str, remedy: 
 
 
 def _check_there(rows: list[_Row], utterances: list[Utterance], root: Path) -> None:
-    with ThreadPoolExecutor(16) as threads:  # they wait for the disk
+    with ThreadPoolExecutor(16) as threads:  # many at once: each waits for the disk
         there = list(threads.map(os.path.isfile, [u.path for u in utterances]))
     if all(there):
         return

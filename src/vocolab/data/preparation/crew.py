@@ -35,7 +35,7 @@ def share_of_ranks(rank: int | None, world: int | None) -> tuple[int, int]:
 
 
 def devices(device: str, workers: int | None) -> list[str]:
-    """The device of each worker process: by default a worker for each core, or one for a GPU."""
+    """The device of each worker process: by default one worker for each core, or a single one where there is a GPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -52,7 +52,7 @@ def cores() -> int:
 
 
 class Crew:
-    """The workers of all stages. With one device this process does the work; with more, each gets a process.
+    """The workers of all stages. With one device this process does the work; with more, a process for each does.
 
     On a CPU each computes with exactly one thread, so that the number of workers changes no bit of the results.
     """
@@ -75,7 +75,7 @@ class Crew:
         self._workers, self._own = [], None
 
     def run(self, stage: str, names: Sequence[int | str]) -> Iterator[int | str]:
-        """Do a stage for the items of these names, the i-th by worker i mod their number; yield each when done."""
+        """Do a stage for the items of these names; yield each when it is done. Worker w of n takes items w, w + n, …"""
         if not names:
             return
         if len(self.devices) == 1:

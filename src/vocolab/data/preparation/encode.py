@@ -41,12 +41,12 @@ class Speech:
     feats: list[np.ndarray] = field(default_factory=list)  # fp16 (frames, C) of the matching and the stored layer
 
     def finite(self) -> bool:
-        """Whether all features are numbers: one that is none would be everybody's nearest neighbour."""
+        """Whether all features are finite: a frame with NaN would be the nearest neighbour of every frame."""
         return all(bool(np.isfinite(feats).all()) for feats in self.feats)
 
 
 def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
-    """Encode the units of these numbers and leave them on disk; yield each number when it is done."""
+    """Encode the units with these numbers onto the disk; yield each number when its unit is done."""
     encoder, codec = preparation.encoder, preparation.codec
     if encoder is not None:
         encoder = encoder.load(_layers(preparation)).to(device).eval()
@@ -78,7 +78,7 @@ def ready(codec: Codec, work: Work) -> Codec:
 
 
 def spell(preparation: Preparation, unit: Unit, scan: Scan) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """The symbols of each utterance's text by position, and the reasons of those that have none.
+    """The symbols of each utterance's text, by position; and for utterances without symbols, the reasons.
 
     Both are empty where the preparation has no `text`.
     """
@@ -115,8 +115,8 @@ def _read_ahead(
 
 
 def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
-    """One utterance, or the reason why it is of no use. Audio beyond the last whole frame is cut off."""
-    if not path.exists():  # it was there when the corpus was listed: the corpus is gone, the file not bad
+    """One utterance, or the reason why it cannot be used. Audio beyond the last whole frame is cut off."""
+    if not path.exists():  # it was there when the corpus was listed, so the corpus is at fault and not the file
         raise VocolabError("file is gone", path, "bring the corpus back and run again to go on")
     try:
         original, rate = audio.read(path)
@@ -135,7 +135,7 @@ def read(preparation: Preparation, position: int, path: Path) -> Speech | str:
         frames = len(wav) // part.hop if len(wav) >= part.min_samples else 0
     if frames == 0:
         return too_short(len(wav) / part.sample_rate)
-    length = frames * preparation.hop  # rounded at another rate, `pcm` may lack a sample of it
+    length = frames * preparation.hop  # `pcm`, resampled to another rate, may be a sample shorter
     return Speech(position, np.pad(pcm[:length], (0, max(0, length - len(pcm)))), wav, frames)
 
 
@@ -202,7 +202,7 @@ def _save(
     symbols: list[list[str]],
     skipped: list[dict],
 ) -> None:
-    """Leave a unit on disk. symbols: those of each of the speeches; empty where the preparation has no `text`."""
+    """Write a unit to the disk. symbols: a list for each of `speeches`; none where the preparation has no `text`."""
     matching, stored = preparation.layers
     with work.finish(STAGE, unit.number) as folder:
         if speeches:

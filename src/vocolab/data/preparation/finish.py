@@ -1,4 +1,4 @@
-"""The end of a preparation: what the packed shards are, written down beside them."""
+"""The end of a preparation: the index and the manifest are written beside the packed shards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vocolab.weights import sha256
 
 
 def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[str, Any]) -> dict[str, Any]:
-    """Write the index and, last, the manifest, and return that; then nothing of the work is needed any more."""
+    """Write the index and, last, the manifest; remove the folder of the work; return the manifest."""
     plan = pack.layout(preparation, work, found)
     shards = {name: work.read(pack.STAGE, name) for name in plan.shards}
     splits, index = {}, []
@@ -69,7 +69,7 @@ def finish(preparation: Preparation, work: Work, found: scan.Scan, spec: dict[st
 
 
 def _codec(codec: Codec, work: Work) -> dict[str, Any]:
-    """The sizes of the codes; where the codec was fitted, also the file of its state, which stays with the shards."""
+    """The sizes of the codec. If it was fitted here, its state is copied beside the shards, and the file named."""
     about = {"levels": codec.levels, "size": codec.size, "sample_rate": codec.sample_rate, "hop": codec.hop}
     state = work.item(fit.STAGE, fit.ITEM) / fit.STATE
     if not state.exists():

@@ -1,4 +1,4 @@
-"""The stage of a codec that is not fitted yet: its codebooks are learnt from the training split alone."""
+"""The stage that fits a codec without codebooks: it learns them from the training split alone."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class TrainingSpeech:
 
 @full_precision()
 def fit(preparation: Preparation, work: Work, scan: Scan, device: str) -> None:
-    """Fit the codec and leave its state on disk. The same state however many workers follow: on a CPU one thread
-    computes, whatever the machine has.
+    """Fit the codec and write its state to the disk. On a CPU one thread computes, so that the state does not depend on
+    the number of cores.
     """
     assert preparation.codec is not None
     codec = copy.deepcopy(preparation.codec).to(device).eval()
@@ -75,18 +75,18 @@ def save_state(codec: Codec, path: Path) -> None:
 
 
 def load_state(codec: Codec, path: Path) -> Codec:
-    """Give a codec the codebooks in `path` and return it. Raises `VocolabError` where they are not its own."""
+    """Give a codec the codebooks in `path` and return it. Raises `VocolabError` where they do not fit it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        # Tensors that the file lacks came with the codec, such as the weights of a vocoder, which only decoding needs.
+        # The file may lack tensors, such as the weights of a vocoder, which only decoding needs.
         unknown = codec.load_state_dict(load_file(path), strict=False).unexpected_keys
     except (OSError, SafetensorError, RuntimeError) as error:
         remedy = "move the folder away and run vocolab prepare"
         raise VocolabError(f"no state of this {type(codec).__name__} ({error})", path, remedy) from error
     if unknown or not codec.fitted:
         what = f"unknown tensor {unknown[0]}" if unknown else "codebooks are missing"
-        remedy = "move the folder away and prepare anew"
+        remedy = "move the folder away and run vocolab prepare"
         raise VocolabError(f"{what} in the state of {type(codec).__name__}", path, remedy)
     return codec

@@ -1,4 +1,4 @@
-"""Lines that say what a preparation did not do."""
+"""Lines that tell the user what a preparation left out, and what has changed since."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ COMPARED = 1_000_000  # files at most: listing them anew takes seconds, and ever
 
 
 def listing(sources: Sequence[str]) -> dict[str, Any]:
-    """What tells a list of files from another, as the manifest keeps it: names alone, so that no file is looked at."""
+    """The number and a hash of the names of files, by which the manifest knows them again. No file is opened."""
     return {"files": len(sources), "sha256": digest("\n".join(sorted(sources)))}
 
 
 def change(corpus: Corpus, then: dict[str, Any] | None, where: Path) -> str:
-    """A line where the files of a corpus are not those of `then`, a `listing`; none where that cannot be told."""
+    """A line if the files of a corpus are not those that `then`, a `listing`, describes; "" if they are, or if that is
+    not known.
+    """
     if then is None or then["files"] > COMPARED:
         return ""
     try:
         files = corpus.files()
-    except VocolabError:  # the corpus is elsewhere: its shards are enough
+    except VocolabError:  # the corpus is not here, and finished shards do not need it
         return ""
     if files is None or (now := listing(files)) == then:
         return ""
@@ -36,13 +38,13 @@ def change(corpus: Corpus, then: dict[str, Any] | None, where: Path) -> str:
 
 
 def foreign(corpus: Corpus) -> str:
-    """A line about files of formats that are not read; none where there are none."""
+    """A line about files of formats that are not read; "" if there are none."""
     found = corpus.foreign()
     return f"passed over {len(found):,} files in formats that are not read, {how_to_convert(found)}" if found else ""
 
 
 def skipped(manifest: dict[str, Any], shards: Path) -> str:
-    """A line about the files that were of no use, counted by reason; none where all were."""
+    """A line about the files that could not be used, counted by reason; "" if there are none."""
     entries = manifest["skipped"]
     if not entries:
         return ""
@@ -52,7 +54,7 @@ def skipped(manifest: dict[str, Any], shards: Path) -> str:
 
 
 def unmatched(manifest: dict[str, Any]) -> str:
-    """A line about the utterances that were not prematched; none where all were, or nothing was to be."""
+    """A line about the utterances that were not prematched; "" if there are none, or nothing was to be prematched."""
     found = manifest.get("unmatched", {"utterances": 0})
     if not found["utterances"]:
         return ""

@@ -25,7 +25,7 @@ from vocolab.matching import average
 from vocolab.weights import sha256
 
 STAGE = "packed"
-SYMBOL_BYTES = 8  # that a symbol takes in KEY.json, nearly
+SYMBOL_BYTES = 8  # of a symbol in KEY.json, about
 GROUP = 8  # utterances of one speaker that lie side by side
 _KEPT = np.dtype(
     [(n, "<i8") for n in ("item", "unit", "place", "audio_at", "frame_at", "samples", "frames", "symbols")]
@@ -36,7 +36,7 @@ _KEPT = np.dtype(
 class Layout:
     """Which sample goes into which shard."""
 
-    kept: np.ndarray  # (n,) of _KEPT: every utterance that is packed, and where in its unit
+    kept: np.ndarray  # (n,) of _KEPT: every utterance that is packed, and its place in its unit
     shards: dict[str, np.ndarray]  # name without `.tar` -> rows of `kept`, in order
     speakers: dict[str, dict[str, int]]  # split -> speaker -> number, in alphabetical order
 
@@ -80,7 +80,7 @@ def _cut(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _sizes(preparation: Preparation, kept: np.ndarray) -> np.ndarray:
-    """Bytes of each sample, nearly: audio, features or codes, symbols, headers."""
+    """Bytes of each sample, about: audio, features or codes, symbols, headers."""
     extra = (1024 if preparation.codec is not None else 0) + SYMBOL_BYTES * kept["symbols"]
     return 2 * kept["samples"] + 2 * frame_width(preparation) * kept["frames"] + extra + 2560
 
@@ -179,7 +179,7 @@ def write_tar(file: io.BufferedWriter, samples: Iterable[dict[str, Any]]) -> Non
 
 
 def index_rows(path: Path, speakers: list[int]) -> np.ndarray:
-    """The index rows of a finished tar, read back so that they point at what is there; `shard` is set later."""
+    """The index rows of a finished tar, with the offsets that are found in it; `shard` is set later."""
     rows = np.zeros(len(speakers), dtype=ROW)
     rows["speaker"] = speakers
     keys: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The stage after encoding: where each frame's nearest neighbours are in the pool of its speaker."""
+"""The stage after encoding: finding each frame's nearest neighbours in the pool of its speaker."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Neighbours:
     """What a query is matched against."""
 
     frames: Pool
-    rows: np.ndarray | None  # (N,) places in the whole pool of the frames that `max_pool_frames` has left; None: all
+    rows: np.ndarray | None  # (N,) places in the whole pool of the frames kept under `max_pool_frames`; None: all are
 
 
 def pool_units(scan: Scan, unit: Unit) -> list[Unit]:
@@ -70,7 +70,7 @@ def pool_paths(work: Work, units: Iterable[Unit], name: str) -> list[Path]:
 
 
 def match(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
-    """Match the units of these numbers and leave the neighbours' places on disk; yield each number when it is done."""
+    """Match the units with these numbers and write the neighbours' places to the disk; yield each number when done."""
     previous: tuple[str, str] | None = None
     for name in names:
         unit = scan.units[name]
@@ -138,7 +138,7 @@ def _match_unit(
 
 
 def _own_ranges(work: Work, scan: Scan, unit: Unit, lengths: np.ndarray) -> np.ndarray:
-    """[start, stop) of each utterance of the unit in its pool, (utterances, 2): what it must not be matched with."""
+    """[start, stop) of each utterance of the unit in its pool, (utterances, 2): it is not matched with these frames."""
     before = 0
     for other in pool_units(scan, unit):
         if other.number == unit.number:

@@ -1,4 +1,4 @@
-"""The order of a preparation: which stage comes when, and who does what of it."""
+"""The order of a preparation's stages, and which rank does what."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def prepare(
     progress: bool = True,
     patience: float = 1800.0,
 ) -> Path:
-    """Make the shards, or what is missing of them, and return their folder (default: one named by what is in it).
+    """Make the shards, or what is missing of them, and return their folder (default: `shards/HASH`).
 
-    workers: processes; default one a core, or one on a GPU. rank, world: this process among those that share the work,
-    default as torchrun or SLURM says; each returns when all is done. patience: seconds without progress anywhere until
-    a waiting rank gives up.
+    workers: how many processes; default one for each core, or one on a GPU. rank, world: this process's number among
+    those that share the work, and how many they are; default as torchrun or SLURM says. Each returns when all is done.
+    patience: after so many seconds in which no rank gets on, a waiting rank gives up.
     Raises `VocolabError` where nothing can be read, the disk is too small, or the folder holds shards of another spec.
     """
     if workers is not None and workers < 1:
@@ -48,7 +48,7 @@ def prepare(
         manifest = check_shards(shards, spec)
         if rank == 0:
             display.say(notes.change(preparation.corpus, manifest.get("listing"), shards))
-            work.remove()  # in case a run was killed in its last moment
+            work.remove()  # which a run killed just after the manifest leaves behind
         return shards
     run = _Run(preparation, spec, work, world, display, patience)
     with work.alone(lambda: display.say("another preparation is at work here: waiting for it")):
@@ -73,7 +73,7 @@ class _Run:
         return (self.work.shards / NAME).exists()
 
     def wait(self, ready: Callable[[], bool], what: str) -> None:
-        """Until the others are as far; the first rank may have finished everything before this one looks."""
+        """Wait until `ready`, or until the shards are finished: the first rank may be through before this one looks."""
         await_others(self.work, lambda: ready() or self.ended(), what, self.patience)
 
     def all_stages(self, workers: int | None) -> None:
@@ -96,12 +96,12 @@ class _Run:
                 self.display.say(notes.unmatched(manifest))
             self.wait(lambda: False, "the manifest")
         except FileNotFoundError as error:
-            if not self.ended():  # else the first rank was through, and has tidied up
+            if not self.ended():  # if they are finished, the first rank has removed the folder
                 remedy = "see the first rank's message, or run again"
                 raise VocolabError("the work was removed meanwhile", self.work.root, remedy) from error
 
     def start(self) -> scan.Scan:
-        """List the work: the first rank looks over the corpus, the others wait for its list."""
+        """The list of the work: the first rank looks over the corpus, the others wait for its list."""
         self.work.clean(self.world)
         resumed = self.work.finished("scan", "all")
         if self.work.rank == 0 and not resumed:
@@ -150,7 +150,7 @@ class _Run:
             raise VocolabError(what, self.work.shards, "free space or choose another --data.shards")
 
     def stage(self, stage: str, found: scan.Scan, crew: Crew) -> None:
-        """Do this rank's share of a stage (item i is rank i mod world's) and wait for the others'."""
+        """Do this rank's share of a stage (item i falls to rank i mod world) and wait for the other ranks."""
         work = self.work
         weights: dict[Any, float] = {unit.number: unit.seconds for unit in found.units}
         if stage == pack.STAGE:
@@ -183,7 +183,7 @@ def _size(size: float) -> str:
 
 
 def _check_any_left(preparation: Preparation, work: Work, found: scan.Scan) -> None:
-    """Raise `VocolabError` where a split has lost all its files."""
+    """Raise `VocolabError` where no file of a split can be used."""
     done = [work.read(encode.STAGE, unit.number) for unit in found.units]
     unsayable = spelling.unsayable(preparation, work, found)
     left = {found.items[kept[0]].split for unit in done for kept in unit["kept"] if kept[0] not in unsayable}

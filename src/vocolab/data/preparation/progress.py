@@ -33,12 +33,12 @@ class Display:
         self.enabled, self.terminal = enabled, sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        """Print a line; nothing where there is none."""
+        """Print a line, unless it is empty."""
         if self.enabled and text:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, label: str, steps: Iterator[Any], weights: dict[Any, float]) -> Iterator[Any]:
-        """Pass the steps on, showing how much of their weight is done and how long the rest will take."""
+        """Yield the steps, and show what share of their weights is done and how long the rest will take."""
         total, done, shown, start = sum(weights.values()) or 1.0, 0.0, -1.0, time.monotonic()
         for step in steps:
             done += weights[step]
@@ -70,7 +70,7 @@ def _clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def beating(work: Work, every: float = 10.0) -> Iterator[None]:
-    """Give the waiting ranks signs of life while something reports no progress: a download, a slow listing."""
+    """Give the waiting ranks signs of life during work that reports no progress: a download, a slow listing."""
     ended = threading.Event()
 
     def beat() -> None:

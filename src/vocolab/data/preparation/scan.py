@@ -1,4 +1,4 @@
-"""Look over a corpus: which utterances are worth encoding, how long they are, and in which units they are worked on."""
+"""Look over a corpus: which utterances can be used, how long they are, and how they are divided into units."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def scan(preparation: Preparation) -> dict[str, Any]:
     found = [(split, u) for split in splits for u in sorted(splits[split], key=lambda u: (u.speaker, u.key))]
     items, skipped = [], []
     seconds_of = functools.partial(_seconds, spoken=preparation.text is not None)
-    with ThreadPoolExecutor(16) as threads:  # headers wait for the disk, not for the processor
+    with ThreadPoolExecutor(16) as threads:  # reading headers waits for the disk, not for the processor
         for (split, u), seconds in zip(found, threads.map(seconds_of, found), strict=True):
             if isinstance(seconds, str):
                 skipped.append({"path": u.source, "reason": seconds})
@@ -83,9 +83,9 @@ def scan(preparation: Preparation) -> dict[str, Any]:
 
 
 def nothing_left(files: int, lost: Sequence[str], skipped: Sequence[dict[str, str]]) -> VocolabError:
-    """The error where no file of a split is of use, since shards that lack a split would look finished.
+    """The error for a split of which no file can be used: shards without it would look finished.
 
-    lost: the name of the split, once for each of its files; empty where all `files` of the corpus are of no use.
+    lost: the name of the split, once for each of its files; empty where none of the corpus' `files` can be used.
     """
     which = f"{len(lost)} files of split {lost[0]!r}" if lost else f"{files} files"
     first = f"{skipped[0]['path']} ({skipped[0]['reason']})" if skipped else "the corpus is empty"
@@ -105,7 +105,7 @@ def load(work: Work) -> Scan:
 
 
 def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
-    """Duration, or the reason why the file is of no use. `spoken`: a file without a text is of no use either."""
+    """Duration, or the reason why the file cannot be used. `spoken`: a file without a text cannot be used either."""
     if spoken and not (found[1].text or "").strip():
         return "no text"
     try:

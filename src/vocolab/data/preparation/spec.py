@@ -1,4 +1,4 @@
-"""What shards are made of."""
+"""What decides the content of shards: corpus, encoder or codec, prematching, text."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ DECODING = ("vocoder", "decoder")  # arguments of codecs that decide how codes s
 class Prematch:
     """Replace each frame by the mean of its nearest in the same speaker's other utterances (Baas et al. 2023, 3.2).
 
-    The pool of a training utterance is the training split's; that of a held-out one is its own split's and the
-    training split's, so that what is held out never enters training.
+    A training utterance is matched with the training split alone, a held-out one also with its own split: so nothing
+    that is held out enters training.
     """
 
     topk: int = 4
     pool: Literal["speaker", "chapter"] = "speaker"
     matching_layer: int | None = None  # the layer that decides who is near; default the encoder's
     synthesis_layer: int | None = None  # the layer that is averaged and stored; default the encoder's
-    max_pool_frames: int | None = None  # larger pools are thinned to a seeded choice of so many frames
+    max_pool_frames: int | None = None  # of a larger pool, so many frames are chosen by a seed
 
     def __post_init__(self) -> None:
         if self.topk < 1:
@@ -42,7 +42,7 @@ class Prematch:
 
 @dataclass
 class Preparation:
-    """All that decides the shards' bytes. `device` changes no more than rounding."""
+    """All that decides the shards' bytes. `device` changes only the rounding."""
 
     corpus: Corpus
     encoder: Encoder | None = None  # None: the shards hold audio alone
@@ -72,22 +72,22 @@ class Preparation:
 
     @property
     def framing(self) -> Encoder | Codec | None:
-        """What divides the audio into frames."""
+        """The encoder or codec, whose frames divide the audio; None without either."""
         return self.codec if self.encoder is None else self.encoder
 
     @property
     def rate(self) -> int:
-        """Hz of the audio members."""
+        """Sample rate of the audio in the shards, in Hz."""
         return self.sample_rate or (16000 if self.framing is None else self.framing.sample_rate)
 
     @property
     def hop(self) -> int:
-        """Samples of the audio members a frame; 1 without frames."""
+        """Samples of the audio in the shards for each frame; 1 without frames."""
         return 1 if self.framing is None else self.rate * self.framing.hop // self.framing.sample_rate
 
     @property
     def layers(self) -> tuple[int | None, int | None]:
-        """The layers that match and that are stored."""
+        """The layer that is matched and the layer that is stored."""
         default = self.encoder.layer if self.encoder is not None else None
         if self.prematch is None:
             return default, default
@@ -111,7 +111,7 @@ class Preparation:
             "shard_mb": float(self.shard_mb),
             "seed": self.seed,
         }
-        # Absent stands for none, so that the shards of features keep the names they had before there were codes.
+        # Left out where there is none: shards of features keep the hash they had before codecs and texts were known.
         spec |= {} if self.codec is None else {"codec": _codec_spec(self.codec)}
         return spec | ({} if self.text is None else {"text": describe(self.text) | self.text.fingerprint()})
 
@@ -120,7 +120,7 @@ class Preparation:
         return spec_hash(self.spec())
 
     def default_folder(self) -> Path:
-        """Where the shards go unless told otherwise: a folder named by what is in them."""
+        """Where the shards go by default: `shards/HASH`."""
         return default_folder(self.spec())
 
 

@@ -1,4 +1,4 @@
-"""Which symbols the training texts hold, and which other texts a model of those could not say."""
+"""The symbols of the training texts, and the held-out texts that hold none of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def training_map(work: Work, scan: Scan, languages: Iterable[str] = ()) -> Symbo
 
 
 def unsayable(preparation: Preparation, work: Work, scan: Scan) -> dict[int, list[str]]:
-    """The symbols of the held-out texts, by position, of which a model of the training texts could say nothing.
+    """The held-out texts that a model of the training texts could not say at all: their symbols, by position.
 
     Empty where the shards hold no symbols, or there is no training split.
     """

@@ -68,7 +68,8 @@ class Work:
 
     @contextlib.contextmanager
     def alone(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the folder against other preparations of the same rank on this machine; call `waiting` if one is at it.
+        """Lock the folder against other preparations with this rank on this machine. Call `waiting` before waiting for
+        one.
 
         The lock goes with the process, however it ends.
         """
@@ -83,7 +84,7 @@ class Work:
         except Timeout:
             waiting()
             lock.acquire()
-        except (OSError, NotImplementedError):  # a file system without locks: nobody is waited for
+        except (OSError, NotImplementedError):  # a file system without locks: go on unlocked
             pass
         try:
             yield
@@ -104,7 +105,7 @@ class Work:
                     file.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder. It is renamed first: half of it must never look like work to go on with."""
+        """Remove the folder. It is renamed first: a half removed one must not look like work to go on with."""
         gone = self.shards / ".work-done"
         shutil.rmtree(gone, ignore_errors=True)
         with contextlib.suppress(OSError):

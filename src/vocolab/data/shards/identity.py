@@ -1,4 +1,4 @@
-"""What shards are known by: the spec they were made from, its hash, and how two specs are compared."""
+"""How shards are told apart: the hash of the spec they were made from, and the comparison of two specs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ FORMAT = 1  # of the shards
 
 
 def default_folder(spec: dict[str, Any]) -> Path:
-    """The folder named by what the shards hold."""
+    """`shards/HASH`, relative to the working directory."""
     return Path("shards") / spec_hash(spec)[:12]
 
 
 def spec_hash(spec: dict[str, Any]) -> str:
-    """sha256 of a spec. The path of a part whose weights' hash is in the spec does not enter."""
+    """sha256 of a spec. Where the spec holds the hash of a part's weights, their path is left out."""
     left = {key: value for key, value in _flat(spec).items() if key not in _places(spec)}
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
 
 
 def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
-    """Raise `VocolabError` naming the keys in which shards differ from what is wanted, but for the corpus' place."""
+    """Raise `VocolabError` naming the keys in which two specs differ. Where corpus and weights lie does not count."""
     old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
     ignored = {"corpus.init_args.root"}
     for place in _places(found) & _places(wanted):
@@ -39,7 +39,7 @@ def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> No
 
 
 def _places(spec: dict[str, Any]) -> set[str]:
-    """The keys that say where weights lie whose hash stands beside them."""
+    """The keys of the paths of weights whose hash is in the spec too."""
     weighed = (key for key in _flat(spec) if key.endswith(".weights"))
     return {key.removesuffix("weights") + "init_args.checkpoint" for key in weighed}
 

@@ -1,6 +1,6 @@
 """The index beside the shards: one row a sample, memory-mapped, so that ten million utterances open at once.
 
-`SHARDS/index/SPLIT.npy` holds the rows; `SHARDS/index/SPLIT.json` what they point into.
+`SHARDS/index/SPLIT.npy` holds the rows, `SHARDS/index/SPLIT.json` the shards and speakers they name by number.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def verify_shards(shards: Path, threads: int = 4) -> int:
     not what the manifest says.
     """
     manifest = check_shards(shards)
-    entries = [*manifest["shards"], *manifest.get("index", [])]  # older manifests do not tell the index's sha256
+    entries = [*manifest["shards"], *manifest.get("index", [])]  # older manifests hold no sha256 of the index
     paths = [Path(shards) / entry["name"] for entry in entries]
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(_digest, paths))
@@ -98,7 +98,7 @@ def _digest(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that take part in the numbers."""
+    """The versions of Python and of the packages that may change the numbers."""
     found = {"python": platform.python_version()}
     for package in ("vocolab", "torch", "numpy", "soundfile", "soxr", "transformers", "webdataset"):
         try:

@@ -54,7 +54,7 @@ class ShardReader:
         samples = np.minimum((items.starts + items.frames) * index.hop, rows["samples"]) - first
         audio_at = rows["audio_at"].astype(np.int64) + 2 * first
         feats_at = rows["feats_at"].astype(np.int64) + 2 * channels * items.starts
-        # All of the batch is asked of the disk before the first byte is waited for.
+        # The disk is asked for the whole batch before the first byte is waited for.
         if items.audio:
             announce(maps, audio_at, 2 * samples)
         announce(maps, feats_at, 2 * channels * items.frames)
@@ -156,7 +156,7 @@ class ShardReader:
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_RANDOM)  # else the system reads many pages around each that is touched
+            mapped.madvise(mmap.MADV_RANDOM)  # else the system reads many pages around each one
         self._maps[shard] = mapped
         if len(self._maps) > self.open_shards:
             self._maps.popitem(last=False)  # unmapped when no array of a batch lies in it any more
