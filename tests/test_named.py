@@ -21,14 +21,17 @@ from vocolab.recipe import load_recipe
 from vocolab.recipe.recipe import ROOTS
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "vocolab"
 FOLDERS = "configs|recipes|docs|benchmarks|tests|src"
 PATH = re.compile(rf"(?<![\w/.~-])(?:\.\./)*(?:{FOLDERS})/[\w./*{{}},-]*\w\}}?")
+MODULE = re.compile(r"(?<![\w./])(?:\w+/)*\w+\.py\b")
 KEY = re.compile(r"(?<![\w.])(?:--)?((?:data|model|trainer|checkpoint)(?:\.[A-Za-z]\w*)+)(?![\w(/])")
 SETTING = re.compile(r"\bset ([a-z]+_[a-z_]+)")  # `set text_weight to 0`
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*(?![\w.-]*\.\w)")
 COMMAND = re.compile(r"(?:`|^|\brun )vocolab ([a-z]+)", re.M)
 TARGET = re.compile(r"(?:`|^)make ([a-z-]+)(?=`|$|  )", re.M)
 PLACEHOLDERS = ("NAME", "KIND", "recipes/x.yaml", "/mine.yaml")  # a path with one of these is the reader's to replace
+NO_MODULES = re.compile(r"NAME|FOLDER|\bmy\w+\.py|^test_all\.py$")  # examples; "each `test_all.py`"
 NO_KEYS = {
     "data.feature_dim",  # a property, from which the width of a vocoder follows
     "model.safetensors",  # a file of the Hugging Face hub
@@ -157,6 +160,18 @@ def test_paths_that_are_named_are_there():
     paths = named(PATH)
     absent = {path: where for path, where in paths.items() if not any(x in path for x in PLACEHOLDERS)}
     assert len(paths) > 50 and {path: where for path, where in absent.items() if not exists(path)} == {}
+
+
+def test_modules_that_are_named_are_there():
+    """From the root, from the package, or from the file that names them or a folder above it in the package."""
+    modules = named(MODULE)
+    absent = []
+    for module, files in modules.items():
+        for file in files:
+            places = [ROOT, PACKAGE, *(place for place in (ROOT / file).parents if place.is_relative_to(PACKAGE))]
+            if not NO_MODULES.search(module) and not any((place / module).is_file() for place in places):
+                absent.append((module, file))
+    assert len(modules) > 20 and absent == []
 
 
 def test_keys_that_are_named_are_those_of_a_recipe():
