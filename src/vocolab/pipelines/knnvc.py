@@ -174,8 +174,8 @@ class KNNVC(nn.Module):
         target_duration: float | None = None,
         sample_rate: int | None = None,
     ) -> Level:
-        """Say speech, a file or a waveform, in another voice: `.wav` (T,) on the CPU, `.gain` and `.note` of how it was
-        brought to `loudness`.
+        """Say speech, a file or a waveform, in another voice. The result holds `.wav` (T,) on the CPU, and `.gain` and
+        `.note`, which tell how it was brought to `loudness`.
 
         `loudness` in LKFS (ITU-R BS.1770), None leaves it: one gain for the whole, which never clips, and silence for
         a silent source (see `audio.normalize_loudness`). The other arguments are those of `match` and `get_features`.

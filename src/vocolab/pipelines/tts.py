@@ -207,8 +207,8 @@ class TTS(nn.Module):
             raise VocolabError(what, "--ref-text", "give a shorter reference and its text")
 
     def _language(self, language: str | None) -> tuple[int, str]:
-        """Id and name of a language; empty: that of the training texts that had none. Raises `UsageError` for one the
-        model was not trained on, and for None where it was trained on several and they matter.
+        """Id and name of a language; an empty name stands for training texts that had none. Raises `UsageError` for a
+        language the model was not trained on, and for None where it was trained on several and they matter.
         """
         known = [name for name in self.symbols.languages if name]
         # A model that is not told the language may still have been given each text in the phonemes of its own.
