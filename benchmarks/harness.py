@@ -47,7 +47,7 @@ def record(
     repeats: int = 1,
     **extra,
 ) -> dict:
-    """One figure in the form every benchmark writes; `ratio` above 1 means ours is better."""
+    """One figure in the form every benchmark writes. `ratio` above 1 means ours is better, but in `decode_floor`."""
     return {
         "name": name,
         "baseline": baseline,

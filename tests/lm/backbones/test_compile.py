@@ -36,7 +36,7 @@ def check(model, compiled, causal):
 def test_a_backbone_compiles(name):
     """As one graph; only a mixture, where the data choose the experts, is in several.
 
-    Each of the four pairs of mode and direction would be compiled anew; two pairs have all of each.
+    Each pair of mode and direction costs a compilation; these two pairs have both modes and both directions.
     """
     torch.manual_seed(0)
     more = {"experts": 2} if name == "Mixtral" else {}
