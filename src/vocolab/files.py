@@ -47,11 +47,11 @@ def check_absent(path: Path, overwrite: bool) -> None:
 def cannot_write(error: BaseException, path: Path, remedy: str = REMEDY) -> VocolabError | None:
     """The `VocolabError` for an error of a file system or of a library that writes files; None for any other error."""
     kind = type(error)
-    library = kind.__module__.partition(".")[0] in ("safetensors", "safetensors_rust", "soundfile")
-    torch = isinstance(error, RuntimeError) and _TORCH_WRITES.search(str(error))
-    if not (isinstance(error, OSError) or library or torch):
+    from_library = kind.__module__.partition(".")[0] in ("safetensors", "safetensors_rust", "soundfile")
+    from_torch = isinstance(error, RuntimeError) and _TORCH_WRITES.search(str(error))
+    if not (isinstance(error, OSError) or from_library or from_torch):
         return None
-    why = "the writer failed: the disk may be full" if torch else getattr(error, "strerror", None) or error
+    why = "the writer failed: the disk may be full" if from_torch else getattr(error, "strerror", None) or error
     return VocolabError(f"cannot write ({why})", path, remedy)
 
 
@@ -103,6 +103,6 @@ def decode_lines(data: bytes, where: object) -> list[str]:
         line = 1 + data.count(b"\n", 0, error.start)
         likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin1"
         what = f"not UTF-8 (byte 0x{data[error.start]:02x})"
-        remedy = f"save it as UTF-8, as by: iconv -f {likely} -t utf-8 FILE > NEW"
+        remedy = f"save it as UTF-8, for example: iconv -f {likely} -t utf-8 FILE > NEW"
         raise VocolabError(what, f"{where}:{line}", remedy) from error
     return lines if lines[-1] else lines[:-1]  # a line end at the end of the data begins no further line

@@ -1,4 +1,4 @@
-"""Curves of runs, from their metrics.csv."""
+"""Draw the curves of runs, from their metrics.csv."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def curves(runs: Sequence[Path], xs: str, ys: Sequence[str]) -> dict[str, list[C
     found: dict[str, list[Curve]] = {}
     for key in ys:
         found[key] = [
-            Curve(run, name, _at(table, _one(xs, table, run, known), table[name][:, 0]), table[name][:, 1])
+            Curve(run, name, _at(table, _x_name(xs, table, run, known), table[name][:, 0]), table[name][:, 1])
             for run, table in tables.items()
             for name in matching(key, list(table))
         ]
@@ -88,8 +88,8 @@ def curves(runs: Sequence[Path], xs: str, ys: Sequence[str]) -> dict[str, list[C
     return found
 
 
-def _one(key: str, table: dict[str, np.ndarray], run: str, known: list[str]) -> str:
-    """The metric for the x axis."""
+def _x_name(key: str, table: dict[str, np.ndarray], run: str, known: list[str]) -> str:
+    """The name of the metric that `key` means on the x axis."""
     if key in table:
         return key
     names = [name for name in matching(key, list(table)) if "_level_" not in name]
@@ -101,6 +101,7 @@ def _one(key: str, table: dict[str, np.ndarray], run: str, known: list[str]) -> 
 
 
 def _at(table: dict[str, np.ndarray], name: str, steps: np.ndarray) -> np.ndarray:
+    """The values of a metric at `steps`, interpolated."""
     return steps if name == "step" else np.interp(steps, table[name][:, 0], table[name][:, 1])
 
 
@@ -160,7 +161,7 @@ def _draw(axes: Axes, curve: Curve, names: list[str], group: list[Curve]) -> Non
 
 
 def _look(curve: Curve, names: list[str], group: list[Curve]) -> tuple[Any, Any, float]:
-    """Colour, line style and width."""
+    """Colour, line style and line width of a curve."""
     from matplotlib import colormaps
 
     levels = sorted({c.level for c in group if c.level is not None})

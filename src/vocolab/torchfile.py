@@ -36,7 +36,7 @@ def read_torch(path: str | Path) -> dict[str, Any]:
             raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"checkpoint holds {name[1]}, not only tensors" if name else "checkpoint holds more than tensors"
-        remedy = "not loaded: such a file can run any code; ask for one of weights alone"
+        remedy = "not loaded: such a file can run any code; ask for one that holds only weights"
         raise VocolabError(what, path, remedy) from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError) as error:
         raise VocolabError("damaged checkpoint", path, "copy or download it again") from error

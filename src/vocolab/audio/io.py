@@ -135,7 +135,7 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether the name is that of a sound file: a known suffix, nothing hidden."""
+    """Whether the path is a sound file's by its name: a suffix of `EXTENSIONS`, and no hidden file or folder."""
     return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
 
 

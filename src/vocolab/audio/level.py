@@ -89,7 +89,7 @@ def _scaled(wav: Tensor, sample_rate: int, target: float, gain: float) -> Level:
 
 
 def _energy(wav: Tensor, sample_rate: int) -> Tensor:
-    """Mean square (blocks,) of the weighted wav (T,) in each gating block; none where it is shorter than one."""
+    """Mean square (blocks,) of the weighted wav (T,) in each gating block; no blocks where wav is shorter."""
     block, step = round(BLOCK * sample_rate), round(STEP * sample_rate)
     if wav.shape[-1] < block:
         return torch.zeros(0, dtype=torch.double, device=wav.device)
@@ -104,7 +104,7 @@ def _heard(energy: Tensor) -> Tensor:
 
 
 def _mean_level(energy: Tensor) -> float:
-    """Loudness in LKFS of blocks of this mean square, together; −inf where there is none."""
+    """Loudness in LKFS of all blocks with these mean squares; −inf without blocks."""
     return OFFSET + 10 * math.log10(float(energy.mean())) if len(energy) and float(energy.sum()) > 0 else -math.inf
 
 
@@ -128,13 +128,13 @@ def _k_weighted(wav: Tensor, sample_rate: int) -> Tensor:
     Applied to the spectrum: both responses die out within a quarter of a second, so a second of zeros keeps the
     wrap-around below 1e-12, and no loop over samples is needed.
     """
-    size = wav.shape[-1] + sample_rate
-    omega = torch.linspace(0, math.pi, size // 2 + 1, dtype=wav.dtype, device=wav.device) * (2 * (size // 2) / size)
+    n_fft = wav.shape[-1] + sample_rate
+    omega = torch.linspace(0, math.pi, n_fft // 2 + 1, dtype=wav.dtype, device=wav.device) * (2 * (n_fft // 2) / n_fft)
     z = torch.exp(-1j * omega)  # z^-1
     response = 1
     for b, a in (_high_shelf(sample_rate, 4.0, 1500.0, 1 / math.sqrt(2)), _high_pass(sample_rate, 38.0, 0.5)):
         response = response * (b[0] + b[1] * z + b[2] * z**2) / (a[0] + a[1] * z + a[2] * z**2)
-    return torch.fft.irfft(torch.fft.rfft(wav, size) * response, size)[..., : wav.shape[-1]]
+    return torch.fft.irfft(torch.fft.rfft(wav, n_fft) * response, n_fft)[..., : wav.shape[-1]]
 
 
 def _high_shelf(sample_rate: int, gain: float, centre: float, q: float) -> tuple[tuple, tuple]:

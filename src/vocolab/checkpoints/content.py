@@ -53,18 +53,18 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def check_format(card: dict[str, Any], where: object) -> dict[str, Any]:
-    """`card` unchanged. Raises `VocolabError` where it is of another format."""
+    """`card` unchanged. Raises `VocolabError` where its format is not `FORMAT`."""
     if card.get("format") != FORMAT:
         raise VocolabError(f"checkpoint format {card.get('format')}, expected {FORMAT}", where, "update vocolab")
     return card
 
 
 def fill(module: nn.Module, state: State, where: object) -> None:
-    """Copy `state` into `module`; `VocolabError` where names or shapes differ, naming the first."""
+    """Copy `state` into `module`. Raises `VocolabError` naming the first name or shape that differs."""
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     extra = [key for key in state if key not in own]
-    remedy = "the file is of another architecture, or the sizes differ"
+    remedy = "give a file of the same architecture and sizes"
     if missing or extra:
         first = f"no {missing[0]}" if missing else f"unknown {extra[0]}"
         raise VocolabError(

@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command is known: help and version answer at once."""
+"""The command line. Nothing heavy is imported before a command runs: help and version answer at once."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vocolab import __version__
 from vocolab.errors import UsageError, VocolabError
 from vocolab.imports import import_parts
 
-# Methods of Lightning's Trainer: everything behind the name goes to the recipe's parser.
+# Methods of Lightning's Trainer. All arguments after the name go to the recipe's parser.
 TRAINER = {
     "fit": "prepare what is missing, then train",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
     "predict": "run a checkpoint over the test split",
 }
-# Each module has `add_arguments(parser)`, light, and `run(args)`, which may import what it likes. `args.rest` holds
-# what the parser did not know; it is refused unless the module says `TAKES_RECIPE = True`.
+# Each module has `add_arguments(parser)`, which imports nothing heavy, and `run(args)`, which may. `args.rest` holds
+# the arguments that the parser does not know; they are refused unless the module says `TAKES_RECIPE = True`.
 COMMANDS = {
     "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
     "convert": ("vocolab.cli.convert", "say speech in another voice"),

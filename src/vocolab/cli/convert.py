@@ -42,11 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--save-voice", metavar="FILE", type=local_path, help="keep the reference's features (.safetensors) for --voice"
     )
-    add("--checkpoint", metavar="CKPT", type=local_path, required=True, help="of a run, or an official g_*.pt")
+    add(
+        "--checkpoint",
+        metavar="CKPT",
+        type=local_path,
+        required=True,
+        help="a vocoder's checkpoint, or an official g_*.pt",
+    )
     add(
         "--encoder",
         metavar="PATH",
-        type=lambda text: str(local_path(text)),  # or a hub's name
+        type=lambda text: str(local_path(text)),  # a str, since it may name a model of the hub
         help="the encoder's weights, where the checkpoint names none or they lie elsewhere",
     )
     add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav for one file, else a folder of STEM.wav")
@@ -75,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=7.0,
         help="trim silence off the ends of references; 0: leave it (default: 7)",
     )
-    add("--seed", metavar="N", type=int, default=0, help="of the random generators, where a part uses one (default: 0)")
+    add("--seed", metavar="N", type=int, default=0, help="seed of the random numbers, if a part draws any (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add("--overwrite", action="store_true", help="replace existing outputs")
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         metavar="CKPT",
         type=local_path,
-        help="of a run, an official g_*.pt, or a folder that DeepSpeed wrote",
+        help="a run's checkpoint, an official g_*.pt, or a folder that DeepSpeed wrote",
     )
     add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write")
     add(

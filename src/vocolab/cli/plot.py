@@ -1,4 +1,4 @@
-"""Curves of one or several runs, from their metrics.csv, into a picture."""
+"""Draw the curves of one or several runs, from their metrics.csv, into a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Turn the corpus of a recipe into shards: encode, match, pack. Reads `data:` alone; resumes where it was stopped."""
+"""Turn the corpus of a recipe into shards: encode, match, pack. Reads only `data:` of the recipe; goes on where it was
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, help="processes that encode side by side (default: the recipe's data.prepare_workers)"
     )
     parser.add_argument(
-        "--verify", action="store_true", help="read all shards, old ones too, and compare them with their sha256"
+        "--verify",
+        action="store_true",
+        help="then read all shards, also those made before, and compare them with their sha256",
     )
     parser.epilog = (
-        "-c RECIPE and --KEY VALUE are those of vocolab fit, as --data.corpus.root DIR or --data.shards DIR."
+        "-c RECIPE and --KEY VALUE mean what they do in vocolab fit, such as --data.corpus.root or --data.shards DIR."
     )
 
 

@@ -55,7 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--text-file", metavar="F", type=local_path, help="texts to say, one a line; blank lines are skipped")
     add("--ref", metavar="PATH", nargs="+", type=local_path, default=[], help="speech of the voice: files or folders")
     add("--ref-text", metavar="TEXT", help="what the references say; needed by models trained with prompt: prefix")
-    add("--checkpoint", metavar="CKPT", type=local_path, required=True, help="of a run, or an exported .safetensors")
+    add(
+        "--checkpoint",
+        metavar="CKPT",
+        type=local_path,
+        required=True,
+        help="a language model's checkpoint, or an export of it",
+    )
     add(
         "--codec",
         metavar="PATH",

@@ -109,7 +109,9 @@ class SpeechDataModule(LightningDataModule):
         """
         vocoder = self._named_vocoder()
         if vocoder is not None and not vocoder.exists():
-            remedy = "train it first, as by recipes/quickstart-tts-vocoder.yaml, or correct --data.codec.vocoder"
+            remedy = (
+                "train it first, for example with recipes/quickstart-tts-vocoder.yaml, or correct --data.codec.vocoder"
+            )
             raise VocolabError("no such vocoder", vocoder, remedy)
 
     def _named_vocoder(self) -> Path | None:
@@ -157,7 +159,9 @@ class SpeechDataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             remedy = "train on a corpus of few utterances instead"
-            raise UsageError("batches are planned, not repeated", "trainer.overfit_batches", remedy)
+            raise UsageError(
+                "batches are planned for whole epochs, and none is repeated", "trainer.overfit_batches", remedy
+            )
         dataset = self._training()
         self._report("train", self.batches, dataset.plan(0), len(dataset.reader.index))
         self._report_unknown()

@@ -319,7 +319,7 @@ def test_audio_follows_the_codec(tmp_path, rate, hop):
 
 def test_what_does_not_go_together_is_refused():
     corpus = Folder("x")
-    with pytest.raises(UsageError, match="one kind of frames.*leave one of them out"):
+    with pytest.raises(UsageError, match="an encoder or of a codec.*leave one of them out"):
         Preparation(corpus, encoder=Mel(), codec=Loudness())
     with pytest.raises(UsageError, match="40000 codes a codebook.*at most 32768"):
         Preparation(corpus, codec=Loudness(size=40000))

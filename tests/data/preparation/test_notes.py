@@ -42,7 +42,7 @@ def test_what_is_skipped_passed_over_or_not_matched_is_said_once(tmp_path, capsy
     corpus, out = Folder(folder, val=0), tmp_path / "out"
     lines = said(corpus, out, capsys, encoder=Mel(), prematch=Prematch(topk=2))
     assert [line for line in lines if line.startswith(("passed", "skipped")) or "plain" in line] == [
-        "passed over 3 files in formats that are not read, 2 .m4a, 1 .wma: convert each, as by: "
+        "passed over 3 files in formats that are not read, 2 .m4a, 1 .wma: convert each, for example: "
         "ffmpeg -i 'ann/memo 1.M4A' 'ann/memo 1.flac'",
         f"skipped 3 files: 2 × too short, 1 × not a readable sound file; {out}/manifest.json lists them under skipped",
         "1 utterances keep plain features, with too little to match them with: bob",
@@ -59,7 +59,9 @@ def test_nothing_is_said_where_nothing_was_left_out(tmp_path, capsys):
 
 def test_a_folder_of_formats_that_are_not_read_says_how_to_convert_them(tmp_path):
     (tmp_path / "a.m4a").write_bytes(b"x")
-    with pytest.raises(VocolabError, match="no audio files .*: there are 1 .m4a: convert each, as by: ffmpeg -i a.m4a"):
+    with pytest.raises(
+        VocolabError, match="no audio files .*: there are 1 .m4a: convert each, for example: ffmpeg -i a.m4a"
+    ):
         Folder(tmp_path).splits()
     assert Folder(tmp_path, extensions=["m4a"]).foreign() == []  # the user knows better
 

@@ -43,7 +43,7 @@ def how_to_convert(foreign: Sequence[str]) -> str:
     count = Counter(PurePosixPath(path).suffix.lower() for path in foreign)
     kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in count.most_common())
     target = os.path.splitext(foreign[0])[0] + ".flac"
-    return f"{kinds}: convert each, as by: ffmpeg -i {shlex.quote(foreign[0])} {shlex.quote(target)}"
+    return f"{kinds}: convert each, for example: ffmpeg -i {shlex.quote(foreign[0])} {shlex.quote(target)}"
 
 
 def _suffixes(extensions: Iterable[str]) -> tuple[str, ...]:

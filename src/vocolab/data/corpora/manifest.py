@@ -170,7 +170,7 @@ def _string(column: str, value: Any, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise VocolabError(
-            f"{column} holds half a character (\\u{ord(value[error.start]):x})", where, "mend it"
+            f"{column} holds half a surrogate pair (\\u{ord(value[error.start]):x})", where, "write the whole character"
         ) from error
     return value
 
@@ -196,7 +196,7 @@ def _check_once(rows: list[_Row], names: list[str | None], column: str, remedy: 
     for row, name in zip(rows, names, strict=True):
         if name is not None and (first := seen.setdefault(name, row)) is not row:
             line = first.where.rpartition(":")[2]
-            raise VocolabError(f"{column} {name!r} is that of line {line} too", row.where, remedy)
+            raise VocolabError(f"{column} {name!r} stands in line {line} too", row.where, remedy)
 
 
 def _check_there(rows: list[_Row], utterances: list[Utterance], root: Path) -> None:

@@ -98,7 +98,7 @@ class _Run:
         except FileNotFoundError as error:
             if not self.ended():  # if they are finished, the first rank has removed the folder
                 remedy = "see the first rank's message, or run again"
-                raise VocolabError("the work was removed meanwhile", self.work.root, remedy) from error
+                raise VocolabError("the unfinished work was removed meanwhile", self.work.root, remedy) from error
 
     def start(self) -> scan.Scan:
         """The list of the work: the first rank looks over the corpus, the others wait for its list."""

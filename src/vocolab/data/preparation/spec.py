@@ -60,8 +60,8 @@ class Preparation:
         if self.shard_mb <= 0:
             raise UsageError(f"shard_mb is {self.shard_mb}", "", "set it above 0; 512 is usual")
         if self.encoder is not None and self.codec is not None:
-            remedy = "leave one of them out, and prepare the other's shards by a recipe of their own"
-            raise UsageError("the shards have one kind of frames, an encoder's or a codec's", "data", remedy)
+            remedy = "leave one of them out; another recipe can prepare shards with the other"
+            raise UsageError("shards hold the frames of an encoder or of a codec, not of both", "data", remedy)
         if self.codec is not None and self.codec.size > 2**15:
             raise UsageError(f"{self.codec.size} codes a codebook", "data.codec", "shards hold int16: at most 32768")
         part = self.framing
