@@ -189,6 +189,7 @@ def test_overwrite(convert):
         (["s.opus", "--ref", "r.opus"], 2, "no output: command line: say where with -o OUT.wav or -o FOLDER"),
         (["s.opus", "-o", "o.wav"], 2, "one voice is needed: command line: give either --ref PATH or --voice FILE"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--topk", "0"], 2, "--topk is 0: command line: give at least 1"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--seed", str(2**63)], 2, "--seed is 9223372036854775808: command line: give a whole number of 64 bits"),
         (["s.opus", "--ref", "r.opus", "-o", "o.flac"], 2, "only .wav is written: o.flac: give OUT.wav or a folder"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--target-duration", "0"], 2, "--target-duration is 0.0: command line: give seconds above 0"),
         (["none.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file: none.opus: check the path"),

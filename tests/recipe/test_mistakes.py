@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vocolab.cli import main
+from vocolab.encoders import Mel
 from vocolab.errors import UsageError, VocolabError
 from vocolab.recipe import Recipe
 from vocolab.recipe.mistakes import raised_by_a_part
+from vocolab.recipe.page import cause
 
 TRAINER = "  max_steps: 4\n"
 
@@ -75,6 +80,88 @@ def test_a_recipe(old, new, expected, recipe):
     )
     place = f"tiny.yaml:{line_of(recipe, marked)}"
     assert complaint("-c", "tiny.yaml").startswith(expected.replace("{}", place))
+
+
+ENCODER = "{class_path: Mel, init_args: {n_mels: 20}}"
+BATCHES = "{class_path: Crops, init_args: {frames: 22, size: 2}}"
+SLOT = "slots/vocoder.yaml"
+UNKNOWN_IN_A_SLOT = (
+    "unknown key model.vocoder.init_args.hiden: voc.yaml:2: did you mean model.vocoder.init_args.hidden?"
+)
+# the page of these says little of them, or several things: flags, what is replaced in the recipe, by what, the complaint
+PAGES = {
+    "null": ("", ENCODER, "{class_path: Mel, init_args: {n_mels: null}}", "data.encoder.init_args.n_mels is null: {}: expected int"),
+    "null by flag": ("--data.encoder.n_mels=null", "", "", "data.encoder.init_args.n_mels is null: command line: expected int"),
+    "key in a file beside the recipe": ("", SLOT, "voc.yaml", "unknown key model.init_args.vocoder.init_args.hiden: voc.yaml:2: did you mean model.init_args.vocoder.init_args.hidden?"),
+    "key in a file by flag": ("--model.vocoder=voc.yaml", "", "", UNKNOWN_IN_A_SLOT),
+    "type in a file by flag": ("--model.vocoder=type.yaml", "", "", "model.vocoder.init_args.blocks is 'one': type.yaml:2: expected int"),
+    "init_args a list": ("--model.vocoder=list.yaml", "", "", "init_args is a list: list.yaml:2: write the arguments as NAME: VALUE"),
+    "init_args a number": ("", ENCODER, "{class_path: Mel, init_args: 3}", "init_args is '3': {}: write the arguments as NAME: VALUE"),
+    "init_arg": ("", ENCODER, "{class_path: Mel, init_arg: {n_mels: 20}}", "unknown key init_arg beside class_path: {}: did you mean init_args?"),
+    "init_arg by flag": ("--data.encoder={class_path: Mel, init_arg: {n_mels: 20}}", "", "", "unknown key init_arg beside class_path: command line: did you mean init_args?"),
+    "arguments beside class_path": ("", ENCODER, "{class_path: Mel, n_mels: 20}", "unknown key n_mels beside class_path: {}: write it under init_args"),
+    "class_pth": ("", ENCODER, "{class_pth: Mel, init_args: {n_mels: 20}}", "unknown key class_pth beside init_args: {}: did you mean class_path?"),
+    "no class_path": ("", ENCODER, "{n_mels: 20}", "data.encoder is \"{'n_mels': 20}\": {}: expected a class_path (Encoder) or null"),
+    "a list for a slot": ("", BATCHES, "[1, 2]", "data.batches is '[1, 2]': {}: expected a class_path (Batches)"),
+    "a number for a slot": ("", BATCHES, "3", "data.batches is '3': {}: expected a class_path (Batches)"),
+    "a number in a slot of a part": ("", "    optimizer:", "    schedule: 3\n    optimizer:", "model.init_args.schedule is '3': {}: expected a class_path (Schedule or LRScheduler) or null"),
+    "a number for a list": ("", "[Timing]", "3", "trainer.callbacks is '3': {}: expected list or a class_path (Callback) or null"),
+    "key of a callback by flag": ("--trainer.callbacks=[{class_path: EMA, init_args: {decy: 1}}]", "", "", "unknown key trainer.callbacks.decy: command line: did you mean trainer.callbacks.decay?"),
+    "type of a callback by flag": ("--trainer.callbacks+={class_path: EMA, init_args: {decay: x}}", "", "", "trainer.callbacks.decay is 'x': command line: expected float"),
+    "key of a logger by flag": ("--trainer.logger=[{class_path: CSVLogger, init_args: {savedir: x}}]", "", "", "unknown key trainer.logger.savedir: command line: did you mean trainer.logger.save_dir?"),
+    "logger in a list": ("--trainer.logger=[CSVLoger]", "", "", "no such Logger 'CSVLoger' for trainer.logger: command line: did you mean CSVLogger?"),
+    "two classes of one name": ("", ENCODER, "Twin", "data.encoder: Multiple subclasses with name Twin. Give the full class path to avoid ambiguity: one.Twin, two.Twin: {}: correct it"),
+}  # fmt: skip
+SLOTS = {
+    "voc.yaml": "class_path: Vocos\ninit_args: {dim: 8, hiden: 8}\n",
+    "type.yaml": "class_path: Vocos\ninit_args: {dim: 8, blocks: one}\n",
+    "list.yaml": "class_path: Vocos\ninit_args: [3]\n",
+}
+
+
+@pytest.fixture
+def twins():
+    """Two parts of one name, as two modules of one's own may have; forgotten by the parser afterwards."""
+    twins = [type("Twin", (Mel,), {"__module__": module, "__init__": Mel.__init__}) for module in ("one", "two")]
+    with pytest.MonkeyPatch.context() as patch:
+        for twin in twins:
+            patch.setitem(sys.modules, twin.__module__, SimpleNamespace(Twin=twin))
+        yield
+    del twins
+    gc.collect()
+
+
+@pytest.mark.parametrize("flag, old, new, expected", PAGES.values(), ids=PAGES)
+def test_the_cause_is_named_not_what_else_the_slot_could_be(flag, old, new, expected, recipe, request):
+    if new == "Twin":
+        request.getfixturevalue("twins")
+    for name, text in SLOTS.items():
+        (recipe.parent / name).write_text(text)
+    text = recipe.read_text()
+    assert not old or text.count(old) == 1
+    line = text[: text.index(old)].count("\n") + 1
+    recipe.write_text(text.replace(old, new) if old else text)
+    found = complaint("-c", "tiny.yaml", *[flag] * bool(flag))
+    assert found == expected.replace("{}", f"tiny.yaml:{line}")
+
+
+def test_what_is_not_recognised_ends_in_the_parsers_innermost_cause():
+    page = """\
+Parser key "model":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Problem with given class_path 'vocolab.tasks.VocoderTask':
+        Parser key "vocoder":
+          Something new. Got value: 3
+    - Expected a <class 'NoneType'>
+  Given value: {'a': 1}"""
+    found = cause(page)
+    assert (found.kind, found.key, found.detail, found.value) == ("other", "model.vocoder", "Something new", "3")
+
+
+def test_a_strategy_that_is_none(recipe):
+    with pytest.raises(UsageError, match="^no such strategy 'dpp': trainer.strategy: did you mean ddp"):
+        _ = Recipe(["-c", str(recipe), "--trainer.strategy=dpp"]).trainer
 
 
 MISSING = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_is_wav, check_output, identities
+from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import check_absent, local_path
 
@@ -97,6 +98,7 @@ def _loudness(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    check_seed(args.seed)
     from vocolab import audio
 
     references = audio.find(args.ref)

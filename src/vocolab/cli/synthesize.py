@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_is_wav, check_output, identities
+from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
@@ -137,8 +138,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-ar-context is {args.max_ar_context}", "command line", remedy)
     if args.batch_size < 1:
         raise UsageError(f"--batch-size is {args.batch_size}", "command line", "give at least 1")
-    if not -(2**63) <= args.seed < 2**63:
-        raise UsageError(f"--seed is {args.seed}", "command line", "give a whole number of 64 bits")
+    check_seed(args.seed)
     for path, flag in ((args.checkpoint, "--checkpoint"), (args.text_file, "--text-file"), (args.codec, "--codec")):
         if path is not None and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")

@@ -1,7 +1,7 @@
 """Configuration mistakes in one line: the key, the file and line it stands in, the nearest valid key.
 
-The parser explains itself in a page, nested as the recipe is. The lines of that page are read here; what is not
-recognised is passed on, shortened.
+The parser explains itself in a page (`vocolab.recipe.page`). Of a cause that has no wording here, the parser's own is
+passed on, shortened.
 """
 
 from __future__ import annotations
@@ -13,46 +13,19 @@ import os
 import re
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from jsonargparse import ArgumentParser
 
 from vocolab.errors import UsageError, VocolabError
 from vocolab.extras import EXTRAS, install
+from vocolab.recipe.page import Complaint, cause, page_of
 from vocolab.recipe.sources import Sources, without_init_args
 
-KEY = re.compile(r'Parser key "([^"]+)":?\s*')
-OWNER = re.compile(r"Problem with given class_path '([^']+)'")
-UNKNOWN = re.compile(
-    r"(?:Group '(?P<group>[^']+)' does not accept option|Option) '(?P<key>[^']+)'(?: is not accepted)?"
-)
-MISSING = re.compile(r"the following arguments are required: ([^,\s]+)")
-NO_CLASS = re.compile(
-    r"(?:Expected a dot import path string|Unexpected import path format): (\S+)"
-    r"|Import path (\S+) does not correspond|Expected '[^']+' to be a subclass"
-    r"|No module named '|module '\S+' has no attribute|Not a valid subclass of"
-)
-NULL = re.compile(r"Expected a <class 'NoneType'>$")
-TYPE = re.compile(r"Expected an? (?!path but|dot import)(.+?)(?:\. Got value: (.*?)(?:\. Got value: .*)?)?$")
-GIVEN = re.compile(r"Given value: (.*?)(?:\. Got value: .*)?$")
-CALLABLE = re.compile(r"Type .* expects a function or a callable class: ")
-CALLED = re.compile(r"Got value: Namespace\(class_path='([^']+)'")
 FLAG = re.compile(r"unrecognized arguments: (.*)$", re.DOTALL)
 NO_VALUE = re.compile(r"argument (\S+): expected one argument")
 COMMAND_LINE = "command line"
 ABSENT = re.compile(r"No module named '(\w+)|import of (\w+) halted")
 INTERPOLATION = re.compile(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)")
-
-
-@dataclass
-class Fault:
-    """What the parser's page says."""
-
-    kind: str = ""
-    key: str = ""  # dotted, without `init_args`
-    owners: list[str] = field(default_factory=list)  # the classes the key lies in, the innermost last; none: the parser
-    detail: str = ""
-    types: list[str] = field(default_factory=list)
 
 
 def explain(error: BaseException, sources: Sources, parser: ArgumentParser, roots: dict[str, type]) -> UsageError:
@@ -66,7 +39,10 @@ def explain(error: BaseException, sources: Sources, parser: ArgumentParser, root
         return UsageError(f"{match[1]} has no value", COMMAND_LINE, "give one")
     if match := FLAG.search(message):
         return _unknown_flag(match[1], parser)
-    fault = _read(message)
+    message = page_of(error)
+    fault = cause(message)
+    if fault is None:
+        return UsageError(_short(message, 300), sources.recipe, "correct the recipe or the command line")
     if (match := ABSENT.search(message)) and (package := match[1] or match[2]) in EXTRAS:
         spelt, where = _where(fault.key, message, sources)
         return UsageError(f"{spelt} needs the package {package}", where, install(package))
@@ -78,7 +54,7 @@ def explain(error: BaseException, sources: Sources, parser: ArgumentParser, root
         return _no_class(fault, message, sources, roots)
     if fault.kind == "type":
         return _wrong_type(fault, message, sources)
-    return UsageError(_short(message, 300), sources.recipe, "correct the recipe or the command line")
+    return _in_the_parsers_words(fault, message, sources)
 
 
 def check_top_keys(sources: Sources, parser: ArgumentParser) -> None:
@@ -113,57 +89,19 @@ def nearest(word: str, words: Iterable[str], prefix: str = "") -> str:
     return f"choose from {', '.join(words)}" if 0 < len(words) <= 12 else "correct the name"
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of a library's explanation, and the values that it lists after it."""
+    first, *others = re.split(r"(?<=[.!]) +(?=[A-Z])", " ".join(text.split()))
+    listed = [other for other in others if other.startswith(("Available", "Choose"))]
+    return " ".join([first, *listed]).rstrip("!. ")
+
+
 def installed(package: str) -> bool:
     """Whether a package can be imported, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except ValueError:  # marked as absent
         return False
-
-
-def _read(message: str) -> Fault:
-    """Follow the page down to its first complaint."""
-    fault = Fault()
-    no_class: Fault | None = None  # of a class that is there: the slot may take another type too, and say more of it
-    keys: list[str] = []
-    for line in message.splitlines():
-        text = line.strip().removeprefix("- ")
-        while match := KEY.match(text) or CALLABLE.match(text):
-            text = text[match.end() :]
-            if match.re is CALLABLE:
-                fault.owners += CALLED.findall(message)[:1]
-            elif keys[-1:] != [match[1]]:  # some complaints name their key twice
-                keys.append(match[1])
-        fault.key = ".".join(part for key in keys for part in without_init_args(key))
-        if match := OWNER.search(text):
-            fault.owners.append(match[1])
-        elif match := UNKNOWN.match(text):
-            fault.kind, fault.detail = "unknown", match["key"]
-            fault.key = match["group"] or fault.key
-            return fault
-        elif match := MISSING.match(text):
-            fault.kind, fault.detail = "missing", match[1]
-            return fault
-        elif (match := NO_CLASS.match(text)) and not fault.types:
-            name = match[1] or match[2] or _pop(fault.owners)
-            no_class = Fault("class", fault.key, [*fault.owners], name)
-            if not match[2]:
-                return no_class
-        elif no_class and NULL.match(text):
-            return no_class
-        elif match := TYPE.match(text):
-            fault.kind, fault.detail = "type", fault.detail or match[2] or ""
-            fault.types.append(_type_name(match[1]))
-            if match[2] is not None:
-                return fault
-        elif fault.kind == "type" and (match := GIVEN.match(text)):
-            fault.detail = match[1]
-            return fault
-    return no_class or fault
-
-
-def _pop(names: list[str]) -> str:
-    return names.pop() if names else ""
 
 
 def _unknown_flag(rest: str, parser: ArgumentParser) -> UsageError:
@@ -174,7 +112,7 @@ def _unknown_flag(rest: str, parser: ArgumentParser) -> UsageError:
     return UsageError(f"unknown key {key}", COMMAND_LINE, nearest(key, _keys(parser), "--"))
 
 
-def _unknown_key(fault: Fault, message: str, sources: Sources, parser: ArgumentParser) -> UsageError:
+def _unknown_key(fault: Complaint, message: str, sources: Sources, parser: ArgumentParser) -> UsageError:
     if fault.owners:
         valid, unknown = _parameters(fault.owners[-1]), fault.detail.split(".")[0]
     else:
@@ -183,11 +121,11 @@ def _unknown_key(fault: Fault, message: str, sources: Sources, parser: ArgumentP
         unknown = next(part for part in fault.detail.split(".") if part not in valid)
     key = f"{fault.key}.{unknown}".lstrip(".")
     spelt, where = _where(key, message, sources)
-    dashes = "--" if where == COMMAND_LINE else ""
+    dashes = "--" if spelt in dict(sources.flags) else ""
     return UsageError(f"unknown key {spelt}", where, nearest(unknown, valid, dashes + spelt[: -len(unknown)]))
 
 
-def _missing(fault: Fault, sources: Sources) -> UsageError:
+def _missing(fault: Complaint, sources: Sources) -> UsageError:
     if not sources.recipes:
         return UsageError("no recipe", COMMAND_LINE, "give one with -c, as -c recipes/quickstart.yaml")
     place = sources.locate(fault.key) if fault.key else None
@@ -195,7 +133,7 @@ def _missing(fault: Fault, sources: Sources) -> UsageError:
     return UsageError(f"key {f'{parent}.{fault.detail}'.lstrip('.')} is missing", place or sources.recipe, "add it")
 
 
-def _no_class(fault: Fault, message: str, sources: Sources, roots: dict[str, type]) -> UsageError:
+def _no_class(fault: Complaint, message: str, sources: Sources, roots: dict[str, type]) -> UsageError:
     spelt, where = _where(fault.key, message, sources)
     if where != COMMAND_LINE and (place := sources.locate(f"{fault.key}.class_path")):
         where = str(place)
@@ -206,17 +144,37 @@ def _no_class(fault: Fault, message: str, sources: Sources, roots: dict[str, typ
     return UsageError(f"no such {kind} {name!r} for {spelt}", where, nearest(name.rpartition(".")[2], known))
 
 
-def _wrong_type(fault: Fault, message: str, sources: Sources) -> UsageError:
-    spelt, where = _where(fault.key, message, sources, fault.detail)
-    expected = " or ".join(dict.fromkeys(fault.types))
-    return UsageError(f"{spelt} is {_short(fault.detail, 60)!r}", where, f"expected {expected}")
+def _wrong_type(fault: Complaint, message: str, sources: Sources) -> UsageError:
+    spelt, where = _where(fault.key, message, sources, fault.value)
+    what = f"{spelt} names no class" if fault.value is None else f"{spelt} is {_short(fault.value, 60)!r}"
+    return UsageError(what, where, f"expected {_any_of(fault.expected)}")
+
+
+def _any_of(expected: list[str]) -> str:
+    """`int or null`, `list or a class_path (Callback)`."""
+    classes = [name.removeprefix("class_path ") for name in expected if name.startswith("class_path ")]
+    named = f"a class_path ({' or '.join(dict.fromkeys(classes))})"
+    return " or ".join(dict.fromkeys(named if name.startswith("class_path ") else name for name in expected))
+
+
+def _in_the_parsers_words(fault: Complaint, message: str, sources: Sources) -> UsageError:
+    spelt, where = _where(fault.key, message, sources)
+    what = _short(fault.detail, 200).rstrip(".")
+    return UsageError(f"{spelt}: {what}" if spelt else what, where, "correct it")
 
 
 def _where(key: str, message: str, sources: Sources, value: str | None = None) -> tuple[str, str]:
-    """How a key is spelt, and where."""
-    for flag, given in sources.flags.items():
-        if without_init_args(flag) == without_init_args(key) and (value is None or _equal(value, given)):
+    """How a key is spelt, and where. Flags come first, since they override the recipes."""
+    wanted = without_init_args(key)
+    for flag, given in sources.flags:
+        if without_init_args(flag) == wanted and (value is None or _equal(value, given)):
             return flag, COMMAND_LINE
+    if place := sources.locate_in_slots(key):
+        return place.key, str(place)
+    for flag, given in sources.flags:  # the key stands within the value of a flag
+        prefix = without_init_args(flag)
+        if wanted[: len(prefix)] == prefix and re.search(rf"\b{re.escape(wanted[-1])}\b", given):
+            return key, COMMAND_LINE
     if "NestedArg(" in message:
         return key, COMMAND_LINE
     place = sources.locate(key)
@@ -249,12 +207,12 @@ def _parameters(owner: str) -> list[str]:
     return [] if cls is None else list(inspect.signature(cls).parameters)
 
 
-def _bases(fault: Fault, roots: dict[str, type]) -> list[type]:
+def _bases(fault: Complaint, roots: dict[str, type]) -> list[type]:
     """The classes the slot of this fault is typed with."""
     parts = fault.key.split(".")
     if len(parts) == 1 and parts[0] in roots:
         return [roots[parts[0]]]
-    owner = _import(fault.owners[-1]) if fault.owners else roots.get(parts[0])
+    owner: typing.Any = _import(fault.owners[-1]) if fault.owners else roots.get(parts[0])
     try:
         return list(dict.fromkeys(_classes(typing.get_type_hints(owner.__init__)[parts[-1]])))
     except (AttributeError, KeyError, NameError, TypeError):
@@ -271,16 +229,9 @@ def _classes(hint: typing.Any) -> list[type]:
 
 
 def _subclasses(base: type) -> list[type]:
-    below = [cls for child in base.__subclasses__() for cls in _subclasses(child)]
+    children: list[type] = base.__subclasses__()
+    below = [cls for child in children for cls in _subclasses(child)]
     return below if inspect.isabstract(base) or base.__name__.startswith("_") else [base, *below]
-
-
-def _type_name(text: str) -> str:
-    if match := re.match(r"<class '(?:\w+\.)*(\w+)'>", text):
-        return "null" if match[1] == "NoneType" else match[1]
-    if match := re.search(r"Literal\[(.*)\]", text):
-        return "one of " + match[1].replace("'", "")
-    return text.removeprefix("typing.")
 
 
 def _short(text: str, limit: int) -> str:

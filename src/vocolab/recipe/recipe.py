@@ -15,6 +15,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf.errors import OmegaConfBaseException
@@ -28,7 +29,8 @@ from vocolab.extras import install
 from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
-from vocolab.recipe.mistakes import check_top_keys, explain, installed, raised_by_a_part
+from vocolab.recipe.mistakes import check_top_keys, explain, first_sentence, installed, nearest, raised_by_a_part
+from vocolab.recipe.nulls import check_nulls
 from vocolab.recipe.numbers import check_sizes, whole_flags
 from vocolab.recipe.sources import PARSER_MODE, Sources
 
@@ -131,6 +133,7 @@ class Recipe(LightningCLI):
         check_top_keys(self.sources, parser)
         for line in self.sources.replaced_callbacks():
             rank_zero_info(line)
+        check_nulls(self.config, ROOTS, self.sources)
         check_sizes(self.config)
         paths.read_paths(self.config, ROOTS)
         paths.settle(self.config, ROOTS, self.sources.recipes)
@@ -184,7 +187,7 @@ class Recipe(LightningCLI):
             return self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
-                str(error).rstrip("!. "), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
+                first_sentence(str(error)), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
             ) from error
 
     def _instantiate(self, **slots: Namespace) -> Namespace:
@@ -263,8 +266,12 @@ def _automatic(class_path: str) -> bool:
 
 
 def _check_strategy(strategy: Any, task: str) -> None:
-    """Refuse DeepSpeed where it cannot run: for a task that steps its own optimizers, without its package or a GPU."""
+    """Refuse a name that is none, and DeepSpeed where it cannot run: for a task that steps its own optimizers, without
+    its package or a GPU.
+    """
     name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
+    if isinstance(strategy, str) and strategy not in ("auto", *(names := StrategyRegistry.available_strategies())):
+        raise UsageError(f"no such strategy {strategy!r}", "trainer.strategy", nearest(strategy, names))
     if "deepspeed" not in name.lower():
         return
     if not _automatic(task):

@@ -6,6 +6,7 @@ What is refused here is what the parser would silently accept (a key twice, `tra
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from vocolab.recipe.numbers import ints
 from vocolab.shipped import SUFFIXES
 
 PARSER_MODE = "omegaconf+"
+COMMAND_LINE = Path("command line")  # stands for the file where a value was given by a flag
+SPEC = ("class_path", "init_args", "dict_kwargs")  # the keys of a slot's value
 
 
 @dataclass
@@ -46,8 +49,7 @@ class Sources:
 
     arguments: list[str]  # the command line, its files in full where they are the package's
     recipes: list[Path] = field(default_factory=list)
-    slots: list[tuple[str, Path]] = field(default_factory=list)
-    flags: dict[str, str] = field(default_factory=dict)  # as written, without dashes -> value
+    given: list[tuple[str, str]] = field(default_factory=list)  # the flags without dashes, in order: (key, value)
     modules: list[str] = field(default_factory=list)  # of --import, which may be repeated
 
     @classmethod
@@ -59,16 +61,27 @@ class Sources:
                 found.recipes.append(Path(value) if "://" in value else local_path(value))
             elif flag == "--import":
                 found.modules.append(value)
-            elif value.endswith(SUFFIXES):
-                found.slots.append((flag.lstrip("-").rstrip("+"), local_path(value)))
             else:
-                found.flags[flag.lstrip("-").rstrip("+")] = value
+                found.given.append((flag.lstrip("-"), value))
         for recipe in found.recipes:
             if "://" not in str(recipe):
                 _check_recipe(recipe)
         for key, path in found.slots:
             _check_slot(path, f"--{key}", shipped.suggestion(path))
+        for _, value in found.flags:
+            if value.startswith(("{", "[")):
+                _check_node(_compose_value(value), COMMAND_LINE)
         return found
+
+    @property
+    def slots(self) -> list[tuple[str, Path]]:
+        """The flags whose value is a file."""
+        return [(key.rstrip("+"), local_path(value)) for key, value in self.given if value.endswith(SUFFIXES)]
+
+    @property
+    def flags(self) -> list[tuple[str, str]]:
+        """The other flags."""
+        return [(key.rstrip("+"), value) for key, value in self.given if not value.endswith(SUFFIXES)]
 
     @property
     def recipe(self) -> str:
@@ -106,14 +119,21 @@ class Sources:
             for old, new in zip(places, places[1:], strict=False)
         ]
 
-    def locate(self, key: str) -> Place | None:
-        """The last place that sets `key` (with or without `init_args`), slot files included."""
+    def locate_in_slots(self, key: str) -> Place | None:
+        """The last file given by a flag that sets `key`."""
         wanted = without_init_args(key)
         for slot, path in reversed(self.slots):
             prefix = without_init_args(slot)
             if wanted[: len(prefix)] == prefix:
                 if place := _find(_compose(path), path, wanted[len(prefix) :], prefix):
                     return place
+        return None
+
+    def locate(self, key: str) -> Place | None:
+        """The last place that sets `key` (with or without `init_args`), slot files included."""
+        if place := self.locate_in_slots(key):
+            return place
+        wanted = without_init_args(key)
         for path in reversed(self.recipes):
             if path.is_file() and (place := _find(_compose(path), path, wanted, [])):
                 return place
@@ -171,6 +191,18 @@ def _compose(path: Path) -> yaml.Node | None:
         ) from error
 
 
+def _compose_value(text: str) -> yaml.Node | None:
+    """The value of a flag as nodes; none where it is not YAML, which the parser says."""
+    try:
+        return yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+
+
+def _place(path: Path, node: yaml.Node) -> str:
+    return str(path) if path == COMMAND_LINE else f"{path}:{node.start_mark.line + 1}"
+
+
 def _check_recipe(path: Path) -> None:
     if not path.is_file():
         raise UsageError("no such recipe", path, shipped.suggestion(path))
@@ -195,17 +227,17 @@ def _check_node(node: yaml.Node | None, path: Path) -> None:
             _check_node(item, path)
     elif isinstance(node, yaml.MappingNode):
         _check_keys([key for key, _ in node.value], path)
+        _check_spec(node, path)
         for _, value in node.value:
             _check_node(value, path)
     elif node is not None and (other := _named_file(node, path)) is not None:
-        where = f"{path}:{node.start_mark.line + 1}"
-        _check_slot(other, where, shipped.suggestion(node.value, path.parent))
+        _check_slot(other, _place(path, node), shipped.suggestion(node.value, path.parent))
 
 
 def _check_keys(keys: list[yaml.Node], path: Path) -> None:
     seen: list[str] = []
     for key in keys:
-        where = f"{path}:{key.start_mark.line + 1}"
+        where = _place(path, key)
         if key.value in seen:
             raise UsageError(f"key {key.value} stands twice", where, "keep one")
         for other in seen:
@@ -217,6 +249,32 @@ def _check_keys(keys: list[yaml.Node], path: Path) -> None:
                     f"one would drop the other: write it inside {shorter}:, or as --{longer}",
                 )
         seen.append(key.value)
+
+
+def _check_spec(node: yaml.MappingNode, path: Path) -> None:
+    """Refuse what stands beside `class_path` or `init_args`, and `init_args` that are no mapping. The parser complains
+    of the base class instead.
+    """
+    values = {key.value: value for key, value in node.value}
+    if "class_path" not in values and "init_args" not in values:
+        return
+    for key, value in node.value:
+        name = str(key.value)
+        if name.split(".")[0].rstrip("+") not in SPEC:
+            beside = "class_path" if "class_path" in values else "init_args"
+            close = difflib.get_close_matches(name, SPEC[:2], 1, 0.8)
+            remedy = f"did you mean {close[0]}?" if close and close[0] not in values else "write it under init_args"
+            raise UsageError(f"unknown key {name} beside {beside}", _place(path, key), remedy)
+        if name == "init_args" and (isinstance(value, yaml.SequenceNode) or _is_scalar(value)):
+            what = f"init_args is {'a list' if isinstance(value, yaml.SequenceNode) else repr(value.value)}"
+            raise UsageError(what, _place(path, key), "write the arguments as NAME: VALUE")
+
+
+def _is_scalar(node: yaml.Node) -> bool:
+    """Whether a value is a number or a text: neither null, nor a file, nor a reference to another key."""
+    if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+        return False
+    return "${" not in node.value and not node.value.endswith(SUFFIXES)
 
 
 def _named_file(node: yaml.Node | None, path: Path) -> Path | None:
