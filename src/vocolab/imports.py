@@ -46,7 +46,7 @@ def _import(name: str, where: object, folders: Sequence[Path]) -> str:
     path = Path(name.removesuffix(".py")).expanduser()
     written_as_path = len(path.parts) > 1 or name.endswith(".py")
     places = [(folders[0] / path.parent).resolve()] if written_as_path else [f.resolve() for f in folders]
-    # Appended: a file in the working directory must not hide a module that something else imports. Processes that are
+    # Appended: a file in the user's folder must not hide a module that something else imports. Processes that are
     # started later inherit the list.
     sys.path += [str(place) for place in places if str(place) not in sys.path]
     importlib.invalidate_caches()

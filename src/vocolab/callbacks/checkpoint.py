@@ -146,7 +146,7 @@ def _written(path: Path, rank_zero: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        if rank_zero:  # left by a killed save; the other ranks write only after rank 0 has called them together
+        if rank_zero:  # left by a killed save; no other rank writes before it has heard from rank 0
             _remove(temporary)
         yield temporary
         if rank_zero:

@@ -1,4 +1,4 @@
-"""Exponential moving average of the vocoder's weights; the discriminator has none."""
+"""Exponential moving average of the weights of one part of a task, by default of the vocoder."""
 
 from __future__ import annotations
 

@@ -20,8 +20,7 @@ from vocolab.vocoders import Vocoder
 class VocoderCheckpoint:
     """A vocoder and what its file says about it: the content of the `vocolab` key.
 
-    An official file says nothing: `encoder` is None, and so are the layers. Its users take those of the encoder they
-    have.
+    An official file says nothing: `encoder` is None, and so are the layers. `KNNVC` then takes the encoder's own.
     """
 
     vocoder: Vocoder

@@ -144,7 +144,7 @@ def _keep_other_runs(recipe: Recipe, checkpoint: Path | None) -> None:
 
 
 def _check_manual(model: LightningModule, trainer: Trainer) -> None:
-    """Refuse clipping and accumulation for a task that steps its own optimizers: Lightning would ignore them."""
+    """Refuse clipping and accumulation for a task that steps its own optimizers: Lightning does neither there."""
     if model.automatic_optimization:
         return
     task = type(model).__name__

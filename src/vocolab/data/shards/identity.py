@@ -24,7 +24,9 @@ def spec_hash(spec: dict[str, Any]) -> str:
 
 
 def check_spec(found: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:
-    """Raise `VocolabError` naming the keys in which two specs differ. Where corpus and weights lie does not count."""
+    """Raise `VocolabError` naming the keys in which two specs differ. Where the corpus lies does not count, nor where
+    weights lie whose hash is in both.
+    """
     old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(wanted)))
     ignored = {"corpus.init_args.root"}
     for place in _places(found) & _places(wanted):
