@@ -88,7 +88,8 @@ class SpeechDataModule(LightningDataModule):
 
     def ready_codec(self) -> Codec:
         """The codec with the codebooks that were fitted for the shards and the vocoder that its `vocoder` names, so
-        that it can encode and decode. Without a `vocoder` it can only encode. The attribute `codec` becomes this codec.
+        that it can encode and decode. The attribute `codec` becomes this codec. One that decodes with a vocoder, but
+        names none, can only encode.
 
         Raises `VocolabError` where the shards are not prepared, or the vocoder's file holds none or does not fit.
         """
