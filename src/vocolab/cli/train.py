@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lightning.fabric.utilities import rank_zero_only
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -20,6 +20,7 @@ from vocolab.checkpoints import read_checkpoint
 from vocolab.cli.lock import locked
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.recipe import Recipe
+from vocolab.recipe.mistakes import first_sentence
 
 T = TypeVar("T")
 # Flags whose answer belongs on standard output; whatever else a recipe prints is progress.
@@ -164,7 +165,7 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
     try:
         return call()
     except MisconfigurationException as error:
-        raise UsageError(_first_sentence(error), "trainer", "correct the recipe") from error
+        raise UsageError(first_sentence(str(error)), "trainer", "correct the recipe") from error
     except SystemExit as error:  # Lightning's answer to a second Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
@@ -179,12 +180,8 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
             raise VocolabError("out of memory", "data.batches", remedy) from error
         if type(error).__module__.startswith("wandb"):
             remedy = "log in with wandb login, or set WANDB_MODE=offline"
-            raise VocolabError(f"W&B refuses ({_first_sentence(error)})", "trainer.logger", remedy) from error
+            raise VocolabError(f"W&B refuses ({first_sentence(str(error))})", "trainer.logger", remedy) from error
         raise
     finally:
         if wandb := sys.modules.get("wandb"):
             wandb.finish()  # so that a second run in this process is another run of W&B
-
-
-def _first_sentence(error: Any) -> str:
-    return " ".join(str(error).split()).split(". ")[0]

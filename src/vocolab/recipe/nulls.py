@@ -49,7 +49,7 @@ def _nulls(slot: Any, cls: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain_parameters(cls: Any) -> dict[str, type]:
-    """The parameters that are annotated with a class alone, without those whose default is None all the same."""
+    """The parameters that are annotated with a single class and whose default is not None."""
     try:
         parameters = inspect.signature(cls).parameters
         hints = typing.get_type_hints(cls.__init__)

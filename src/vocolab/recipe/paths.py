@@ -32,10 +32,8 @@ NAMES = (
     "ckpt_path",
     "config",
 )  # of flags that take a path
-ALWAYS = (
-    "shards",
-    "default_root_dir",
-)  # folders, even if they do not exist yet; other values may name a model of the hub
+# Folders, even if they do not exist yet. Other values that are no path on this machine may name a model of the hub.
+ALWAYS = ("shards", "default_root_dir")
 
 
 def read_paths(config: Namespace, roots: Mapping[str, type]) -> None:

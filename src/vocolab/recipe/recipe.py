@@ -266,7 +266,7 @@ def _automatic(class_path: str) -> bool:
 
 
 def _check_strategy(strategy: Any, task: str) -> None:
-    """Refuse a name that is none, and DeepSpeed where it cannot run: for a task that steps its own optimizers, without
+    """Refuse an unknown strategy, and DeepSpeed where it cannot run: for a task that steps its own optimizers, without
     its package or a GPU.
     """
     name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
