@@ -238,3 +238,44 @@ def test_a_second_list_of_callbacks_says_what_it_replaces(recipe, caplog):
         assert len(Recipe(["-c", "tiny.yaml", "-c", "over.yaml"]).config.trainer.callbacks) == 1
     line = "over.yaml:2: these callbacks replace those of tiny.yaml:12; write `callbacks+:` to add to them"
     assert line in caplog.text
+
+
+def test_a_list_of_callbacks_by_flag_says_what_it_replaces(recipe, caplog):
+    with caplog.at_level("INFO"):
+        assert len(Recipe(["-c", "tiny.yaml", "--trainer.callbacks+=Samples"]).config.trainer.callbacks) == 2
+        assert "replace" not in caplog.text
+        assert len(Recipe(["-c", "tiny.yaml", "--trainer.callbacks=[Samples]"]).config.trainer.callbacks) == 1
+    line = "command line: these callbacks replace those of tiny.yaml:12; write --trainer.callbacks+= to add to them"
+    assert line in caplog.text
+
+
+KEEPS = "data.corpus: Folder keeps val: ['*-0003'] of BuiltinSpeech, which it replaces; set it to change it"
+
+
+@pytest.mark.parametrize(
+    "arguments, place",
+    [
+        (["-c", "over.yaml"], "over.yaml:2: "),
+        (["--data.corpus=folder.yaml"], "folder.yaml:1: "),
+        (["--data.corpus={class_path: Folder, init_args: {root: x}}"], "command line: "),
+        (["--data.corpus=Folder", "--data.corpus.root=x"], "command line: "),
+        (["--data.corpus.class_path=vocolab.data.corpora.Folder", "--data.corpus.root=x"], "command line: "),
+        (["-c", "over.yaml", "--data.corpus.val=0.1"], None),
+        (["--data.corpus.class_path=BuiltinSpeech"], None),
+        (["--data.corpus.test=[a]"], None),
+    ],
+)
+def test_a_class_that_keeps_arguments_of_the_one_it_replaces_says_so(arguments, place, recipe, caplog):
+    old = next(line for line in recipe.read_text().splitlines() if "corpus:" in line)
+    new = "  corpus: {class_path: BuiltinSpeech, init_args: {val: ['*-0003'], speakers: ['*']}}"
+    recipe.write_text(recipe.read_text().replace(old, new))
+    folder = recipe.parent / "folder.yaml"
+    folder.write_text("class_path: Folder\ninit_args: {root: x}\n")
+    (recipe.parent / "over.yaml").write_text("data:\n  corpus: {init_args: {root: x}, class_path: Folder}\n")
+    with caplog.at_level("INFO"):
+        config = Recipe(["-c", "tiny.yaml", *arguments]).config
+    if place is None:
+        assert "keeps" not in caplog.text
+    else:
+        assert config.data.corpus.init_args.val == ["*-0003"]
+        assert f"{place}{KEEPS}" in caplog.text

@@ -29,6 +29,7 @@ from vocolab.extras import install
 from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
+from vocolab.recipe.layers import kept_arguments, replaced_callbacks
 from vocolab.recipe.mistakes import check_top_keys, explain, first_sentence, installed, nearest, raised_by_a_part
 from vocolab.recipe.nulls import check_nulls
 from vocolab.recipe.numbers import check_sizes, whole_flags
@@ -131,7 +132,7 @@ class Recipe(LightningCLI):
         self.config = parser.parse_args(args)
         self.config["import"] = list(dict.fromkeys(self.imports)) or None
         check_top_keys(self.sources, parser)
-        for line in self.sources.replaced_callbacks():
+        for line in (*replaced_callbacks(self.sources), *kept_arguments(self.sources, self.config)):
             rank_zero_info(line)
         check_nulls(self.config, ROOTS, self.sources)
         check_sizes(self.config)

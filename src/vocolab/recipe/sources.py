@@ -70,7 +70,7 @@ class Sources:
             _check_slot(path, f"--{key}", shipped.suggestion(path))
         for _, value in found.flags:
             if value.startswith(("{", "[")):
-                _check_node(_compose_value(value), COMMAND_LINE)
+                _check_node(compose_value(value), COMMAND_LINE)
         return found
 
     @property
@@ -92,7 +92,7 @@ class Sources:
         """The outermost keys of the recipes."""
         for path in self.recipes:
             if path.is_file():
-                for key, _ in getattr(_compose(path), "value", []):
+                for key, _ in getattr(compose(path), "value", []):
                     yield Place(path, key.start_mark.line + 1, str(key.value))
 
     def imports(self) -> Iterator[tuple[str, str, list[Path]]]:
@@ -100,7 +100,7 @@ class Sources:
         the folder of the recipe.
         """
         for path in self.recipes:
-            node = _compose(path) if path.is_file() else None
+            node = compose(path) if path.is_file() else None
             for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
                 if key.value == "import":
                     for name in value.value if isinstance(value, yaml.SequenceNode) else [value]:
@@ -108,24 +108,13 @@ class Sources:
                             yield str(name.value), f"{path}:{name.start_mark.line + 1}", [path.parent]
         yield from ((name, "--import", []) for name in self.modules)
 
-    def replaced_callbacks(self) -> list[str]:
-        """A line for each recipe whose list of callbacks takes the place of an earlier recipe's."""
-        wanted = ["trainer", "callbacks"]
-        found = [_find(_compose(path), path, wanted, []) for path in self.recipes if path.is_file()]
-        places = [place for place in found if place is not None]
-        remedy = "write `callbacks+:` to add to them"
-        return [
-            f"{new}: these callbacks replace those of {old}; {remedy}"
-            for old, new in zip(places, places[1:], strict=False)
-        ]
-
     def locate_in_slots(self, key: str) -> Place | None:
         """The last file given by a flag that sets `key`."""
         wanted = without_init_args(key)
         for slot, path in reversed(self.slots):
             prefix = without_init_args(slot)
             if wanted[: len(prefix)] == prefix:
-                if place := _find(_compose(path), path, wanted[len(prefix) :], prefix):
+                if place := _find(compose(path), path, wanted[len(prefix) :], prefix):
                     return place
         return None
 
@@ -135,7 +124,7 @@ class Sources:
             return place
         wanted = without_init_args(key)
         for path in reversed(self.recipes):
-            if path.is_file() and (place := _find(_compose(path), path, wanted, [])):
+            if path.is_file() and (place := _find(compose(path), path, wanted, [])):
                 return place
         return None
 
@@ -177,7 +166,7 @@ def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield flag, value
 
 
-def _compose(path: Path) -> yaml.Node | None:
+def compose(path: Path) -> yaml.Node | None:
     """The file as nodes, which know their lines."""
     try:
         return yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
@@ -191,7 +180,7 @@ def _compose(path: Path) -> yaml.Node | None:
         ) from error
 
 
-def _compose_value(text: str) -> yaml.Node | None:
+def compose_value(text: str) -> yaml.Node | None:
     """The value of a flag as nodes; none where it is not YAML, which the parser says."""
     try:
         return yaml.compose(text, yaml.SafeLoader)
@@ -199,14 +188,15 @@ def _compose_value(text: str) -> yaml.Node | None:
         return None
 
 
-def _place(path: Path, node: yaml.Node) -> str:
+def place_of(path: Path, node: yaml.Node) -> str:
+    """`FILE:LINE`, or the command line."""
     return str(path) if path == COMMAND_LINE else f"{path}:{node.start_mark.line + 1}"
 
 
 def _check_recipe(path: Path) -> None:
     if not path.is_file():
         raise UsageError("no such recipe", path, shipped.suggestion(path))
-    node = _compose(path)
+    node = compose(path)
     if not isinstance(node, yaml.MappingNode):
         raise UsageError("not a recipe (no keys)", path, "a recipe has the keys data, model and trainer")
     if any(key.value == "class_path" for key, _ in node.value):
@@ -217,7 +207,7 @@ def _check_recipe(path: Path) -> None:
 def _check_slot(path: Path, where: str, remedy: str) -> None:
     if not path.is_file():
         raise UsageError(f"no such file {path}", where, remedy)
-    _check_node(_compose(path), path)
+    _check_node(compose(path), path)
 
 
 def _check_node(node: yaml.Node | None, path: Path) -> None:
@@ -230,14 +220,14 @@ def _check_node(node: yaml.Node | None, path: Path) -> None:
         _check_spec(node, path)
         for _, value in node.value:
             _check_node(value, path)
-    elif node is not None and (other := _named_file(node, path)) is not None:
-        _check_slot(other, _place(path, node), shipped.suggestion(node.value, path.parent))
+    elif node is not None and (other := named_file(node, path)) is not None:
+        _check_slot(other, place_of(path, node), shipped.suggestion(node.value, path.parent))
 
 
 def _check_keys(keys: list[yaml.Node], path: Path) -> None:
     seen: list[str] = []
     for key in keys:
-        where = _place(path, key)
+        where = place_of(path, key)
         if key.value in seen:
             raise UsageError(f"key {key.value} stands twice", where, "keep one")
         for other in seen:
@@ -264,10 +254,10 @@ def _check_spec(node: yaml.MappingNode, path: Path) -> None:
             beside = "class_path" if "class_path" in values else "init_args"
             close = difflib.get_close_matches(name, SPEC[:2], 1, 0.8)
             remedy = f"did you mean {close[0]}?" if close and close[0] not in values else "write it under init_args"
-            raise UsageError(f"unknown key {name} beside {beside}", _place(path, key), remedy)
+            raise UsageError(f"unknown key {name} beside {beside}", place_of(path, key), remedy)
         if name == "init_args" and (isinstance(value, yaml.SequenceNode) or _is_scalar(value)):
             what = f"init_args is {'a list' if isinstance(value, yaml.SequenceNode) else repr(value.value)}"
-            raise UsageError(what, _place(path, key), "write the arguments as NAME: VALUE")
+            raise UsageError(what, place_of(path, key), "write the arguments as NAME: VALUE")
 
 
 def _is_scalar(node: yaml.Node) -> bool:
@@ -277,7 +267,7 @@ def _is_scalar(node: yaml.Node) -> bool:
     return "${" not in node.value and not node.value.endswith(SUFFIXES)
 
 
-def _named_file(node: yaml.Node | None, path: Path) -> Path | None:
+def named_file(node: yaml.Node | None, path: Path) -> Path | None:
     """The file a scalar names, relative to the file it stands in, or in the package."""
     if isinstance(node, yaml.ScalarNode) and node.value.endswith(SUFFIXES) and "${" not in node.value:
         return shipped.find(node.value, path.parent)
@@ -288,8 +278,8 @@ def _find(node: yaml.Node | None, path: Path, wanted: list[str], spelt: list[str
     """Follow `wanted` through mappings, lists and named files."""
     if node is None or not wanted:
         return None
-    if (other := _named_file(node, path)) is not None:
-        return _find(_compose(other), other, wanted, spelt) if other.is_file() else None
+    if (other := named_file(node, path)) is not None:
+        return _find(compose(other), other, wanted, spelt) if other.is_file() else None
     if isinstance(node, yaml.SequenceNode):
         return next((place for item in node.value if (place := _find(item, path, wanted, spelt))), None)
     if not isinstance(node, yaml.MappingNode):
