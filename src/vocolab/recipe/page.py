@@ -64,9 +64,9 @@ def page_of(error: BaseException) -> str:
     page = str(error)
     seen: BaseException | None = error
     while seen is not None:
-        if LOOP.fullmatch(str(seen)) and isinstance(seen.__context__, ValueError):
-            line = next((line for line in page.splitlines() if line.strip() == str(seen)), "")
-            return page.replace(line, indent(page_of(seen.__context__), " " * (len(line) - len(line.lstrip()))))
+        line = next((line for line in page.splitlines() if line.strip() == str(seen)), None)
+        if line is not None and LOOP.fullmatch(str(seen)) and isinstance(seen.__context__, ValueError):
+            return page.replace(line, indent(page_of(seen.__context__), line[: len(line) - len(line.lstrip())]))
         seen = seen.__cause__ or seen.__context__
     return page
 
