@@ -227,7 +227,7 @@ def test_prepare_builds_nothing_else(recipe, shards, capsys):
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert main(["prepare", "-c", "tiny.yaml", *flags]) == 0
     assert main(["prepare", "-c", "tiny.yaml", *flags, "--verify"]) == 1
-    assert f"damaged: its sha256 is not the manifest's: {shard}: remove" in capsys.readouterr().err
+    assert f"damaged: its sha256 is not the manifest's: {shard}: move the folder away" in capsys.readouterr().err
 
 
 def start(*args: str) -> subprocess.Popen:
