@@ -32,6 +32,7 @@ mutants: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: bench-env
 	@for script in matching update vocoder_rtf prepare loader plan padding decode retention $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),quickstart_tts_quality); do \

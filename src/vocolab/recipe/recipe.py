@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities import rank_zero_info
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
@@ -62,7 +62,8 @@ class SaveConfig(SaveConfigCallback):
         if stage == "fit":
             config = self.config.clone()
             config.ckpt_path = None  # how this part of the run began is not part of the recipe
-            config.data.shards = str(trainer.datamodule.folder())
+            data: SpeechDataModule = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it undeclared
+            config.data.shards = str(data.folder())
             paths.make_absolute(config, ROOTS)
             with atomic(Path(trainer.default_root_dir) / "config.yaml") as temporary:
                 temporary.write_text(self.parser.dump(config, skip_unset=False))
@@ -171,7 +172,7 @@ class Recipe(LightningCLI):
         return model
 
     @cached_property
-    def trainer(self) -> Trainer:
+    def trainer(self) -> Trainer:  # type: ignore[override]  # LightningCLI builds all at once and assigns it
         """The trainer with its loggers and callbacks; everything goes to the run folder."""
         config = self.config.trainer.clone()
         _check_trainer(config)
