@@ -256,13 +256,13 @@ def _check_spec(node: yaml.MappingNode, path: Path) -> None:
             remedy = f"did you mean {close[0]}?" if close and close[0] not in values else "write it under init_args"
             raise UsageError(f"unknown key {name} beside {beside}", place_of(path, key), remedy)
         if name == "init_args" and (isinstance(value, yaml.SequenceNode) or _is_scalar(value)):
-            what = f"init_args is {'a list' if isinstance(value, yaml.SequenceNode) else repr(value.value)}"
-            raise UsageError(what, place_of(path, key), "write the arguments as NAME: VALUE")
+            what = f"init_args is {'a list' if isinstance(value, yaml.SequenceNode) else repr(value.value or 'null')}"
+            raise UsageError(what, place_of(path, key), "write the arguments as NAME: VALUE, or leave it out")
 
 
 def _is_scalar(node: yaml.Node) -> bool:
-    """Whether a value is a number or a text: neither null, nor a file, nor a reference to another key."""
-    if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+    """Whether a value is null, a number or a text: neither a file nor a reference to another key."""
+    if not isinstance(node, yaml.ScalarNode):
         return False
     return "${" not in node.value and not node.value.endswith(SUFFIXES)
 
