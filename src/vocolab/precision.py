@@ -21,9 +21,11 @@ def full_precision() -> Iterator[None]:
     """Inside, float32 is computed as float32: no TF32 or bfloat16 in matrix products, convolutions and recurrent
     layers, and no autocast. Nor does cuDNN time its algorithms for each length, as in `any_length`.
 
-    A quantiser turns small errors into other codes: with TF32, torch's default for cuDNN, a GPU gave other codes than a
-    CPU for a quarter of the frames. Works as a decorator too; may be nested and used by several threads. Whatever was
-    set before is restored when the last one leaves. Autocast is turned off only in the thread that enters.
+    A quantiser turns small errors into other codes: a quarter of a random EnCodec's codes on an H200 were others than a
+    CPU's, most likely by TF32, torch's default for cuDNN.
+
+    Works as a decorator too; may be nested and used by several threads. Whatever was set before is restored when the
+    last one leaves. Autocast is turned off only in the thread that enters.
     """
     global _inside, _restore
     with _LOCK:
