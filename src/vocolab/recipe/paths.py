@@ -5,7 +5,6 @@ A value is a path where its parameter is annotated with one (`Path`, `str | Path
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import sys
@@ -18,6 +17,7 @@ from jsonargparse import Namespace
 
 from vocolab.errors import UsageError
 from vocolab.files import local_path
+from vocolab.recipe.slots import slots
 
 NAMES = (
     "shards",
@@ -81,30 +81,13 @@ def _same(one: str | Path, other: str | Path) -> bool:
 
 
 def _paths(config: Namespace, roots: Mapping[str, type]) -> Iterator[tuple[Namespace, str, str]]:
-    """(namespace, name, dotted key) of every path that a recipe gives."""
-    for root, cls in roots.items():
-        if isinstance(slot := config.get(root), Namespace):
-            yield from _within(slot, cls, root)
-
-
-def _within(slot: Any, cls: type | None, key: str) -> Iterator[tuple[Namespace, str, str]]:
-    if isinstance(slot, list):
-        for item in slot:
-            yield from _within(item, None, key)
-    if not isinstance(slot, Namespace):
-        return
-    if "class_path" in slot:
-        module, _, name = slot.class_path.rpartition(".")
-        cls, slot = getattr(importlib.import_module(module), name), slot.get("init_args")
-        if slot is None:
-            return
-    named = _path_parameters(cls)
-    for name in list(vars(slot)):
-        value = slot[name]
-        if name in named and isinstance(value, (str, Path)) and str(value) not in ("", ".") and "://" not in str(value):
-            yield slot, name, f"{key}.{name}"
-        else:
-            yield from _within(value, None, f"{key}.{name}")
+    """(namespace, name, dotted key without `init_args`) of every path that a recipe gives."""
+    for arguments, cls, slot in slots(config, roots):
+        named = _path_parameters(cls)
+        for name, value in list(vars(arguments).items()):
+            is_path = isinstance(value, (str, Path)) and str(value) not in ("", ".") and "://" not in str(value)
+            if name in named and is_path:
+                yield arguments, name, f"{slot}.{name}".replace(".init_args", "")
 
 
 def _path_parameters(cls: Any) -> set[str]:
