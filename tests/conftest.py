@@ -11,6 +11,7 @@ import torch
 
 import vocolab
 from tests.contract import parametrize, seeded
+from tests.server import Handler, serving
 
 torch.set_num_threads(1)
 
@@ -47,6 +48,13 @@ def files_of_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(request: pytest.FixtureRequest, files_of_parts: Path) -> Callable:
     """Makes a new part, with the same weights each time (tests/contract.py)."""
     return seeded(request.param, files_of_parts)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[type[Handler], str]]:
+    """What a server of this test's own serves, and its address."""
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

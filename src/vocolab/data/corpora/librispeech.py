@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.download import fetch, unpack
 from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, foreign_files, in_order
+from vocolab.downloads import fetch, unpack
 from vocolab.errors import UsageError, VocolabError
 
 MD5 = {
@@ -104,7 +104,7 @@ class LibriSpeech(Corpus):
             raise UsageError(f"no such {self.name} subset {name!r}", "", "choose from " + " ".join(self.md5))
         root = self._root()
         archive = root / f"{name}.tar.gz"
-        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, self.md5[name])
+        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, md5=self.md5[name])
         unpack(archive, f"{self.name}/{name}", root / self.name / name)
         archive.unlink()
 
