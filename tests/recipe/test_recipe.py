@@ -222,12 +222,6 @@ def test_numbers_that_are_too_large(flag, line, recipe):
     assert str(caught.value) == line
 
 
-def test_the_strategy_that_ddp_becomes_is_said(recipe, caplog):
-    with caplog.at_level("INFO"):
-        _ = load_recipe(recipe, {"trainer.strategy": "ddp", "trainer.accelerator": "cpu"}).trainer
-    assert "strategy ddp runs as ddp_find_unused_parameters_true: " in caplog.text
-
-
 def test_a_second_list_of_callbacks_says_what_it_replaces(recipe, caplog):
     over = recipe.parent / "over.yaml"
     with caplog.at_level("INFO"):

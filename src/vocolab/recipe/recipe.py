@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities import rank_zero_info
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
@@ -25,15 +22,15 @@ from vocolab.callbacks import Checkpoint, Progress
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
-from vocolab.extras import install
 from vocolab.files import atomic
 from vocolab.imports import import_parts, load_entry_points
 from vocolab.recipe import loggers, paths
 from vocolab.recipe.layers import kept_arguments, replaced_callbacks
-from vocolab.recipe.mistakes import check_top_keys, explain, first_sentence, installed, nearest, raised_by_a_part
+from vocolab.recipe.mistakes import check_top_keys, explain, first_sentence, raised_by_a_part
 from vocolab.recipe.nulls import check_nulls
 from vocolab.recipe.numbers import check_sizes, whole_flags
 from vocolab.recipe.sources import PARSER_MODE, Sources
+from vocolab.recipe.strategies import check_strategy, find_unused
 
 ROOTS = {"data": SpeechDataModule, "trainer": Trainer, "checkpoint": Checkpoint, "model": LightningModule}
 
@@ -176,21 +173,19 @@ class Recipe(LightningCLI):
         """The trainer with its loggers and callbacks; everything goes to the run folder."""
         config = self.config.trainer.clone()
         _check_trainer(config)
-        _check_strategy(config.strategy, self.config.model.class_path)
-        if config.strategy == "ddp":
-            config.strategy = "ddp_find_unused_parameters_true"
-            why = "each of a GAN's losses leaves parameters out, and so may a mixture's choice of experts"
-            rank_zero_info(f"strategy ddp runs as {config.strategy}: {why}")
+        check_strategy(config.strategy, self.config.model.class_path)
         config.logger = loggers.in_run(config.logger, self.run_folder)
         try:
             self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
             self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
             self.config_init.trainer.callbacks = _with_progress(self.config_init.trainer)
-            return self.instantiate_trainer()
+            trainer = self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
                 first_sentence(str(error)), "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
             ) from error
+        find_unused(trainer.strategy, self.config.model.class_path)
+        return trainer
 
     def _instantiate(self, **slots: Namespace) -> Namespace:
         """The slots given, as objects; a parser of these slots alone keeps the others out."""
@@ -259,32 +254,6 @@ def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
         if vocoder is not None and (rate := getattr(loss, "sample_rate", vocoder.sample_rate)) != vocoder.sample_rate:
             what = f"{type(loss).__name__} hears {rate} Hz, the vocoder speaks {vocoder.sample_rate} Hz"
             raise UsageError(what, "model.init_args.losses", "give the loss the vocoder's sample_rate and hop")
-
-
-def _automatic(class_path: str) -> bool:
-    """Whether Lightning steps the task's optimizer, as the class says."""
-    module, _, name = class_path.rpartition(".")
-    return getattr(importlib.import_module(module), name).automatic_optimization is not False
-
-
-def _check_strategy(strategy: Any, task: str) -> None:
-    """Refuse an unknown strategy, and DeepSpeed where it cannot run: for a task that steps its own optimizers, without
-    its package or a GPU.
-    """
-    name = strategy if isinstance(strategy, str) else strategy.get("class_path", "")
-    if isinstance(strategy, str) and strategy not in ("auto", *(names := StrategyRegistry.available_strategies())):
-        raise UsageError(f"no such strategy {strategy!r}", "trainer.strategy", nearest(strategy, names))
-    if "deepspeed" not in name.lower():
-        return
-    if not _automatic(task):
-        what = f"{task.rpartition('.')[2]} steps its own optimizers, and DeepSpeed takes one"
-        raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml")
-    if not installed("deepspeed"):
-        raise UsageError("the package deepspeed is missing", "trainer.strategy", install("deepspeed"))
-    if not torch.cuda.is_available():  # Lightning says so too, but after the hours of preparation
-        raise UsageError(
-            "DeepSpeed needs a CUDA GPU", "trainer", "choose another --trainer file, as configs/trainer/cpu.yaml"
-        )
 
 
 def _check_trainer(config: Namespace) -> None:
