@@ -9,6 +9,8 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Iterator
 from email.message import Message
 from http.client import HTTPException
@@ -137,18 +139,33 @@ def _verify(url: str, part: Path, kind: str, expected: str | None) -> None:
         raise VocolabError(f"{kind} is {found}, expected {expected}", url, "run again to download it anew")
 
 
+def fetch_folder(
+    url: str, archive: Path, member: str, target: Path, *, md5: str | None = None, sha256: str | None = None
+) -> None:
+    """Download the archive at `url` as `archive`, move its folder `member` to `target` and remove the archive."""
+    fetch(url, archive, md5=md5, sha256=sha256)
+    unpack(archive, member, target)
+    archive.unlink()
+
+
 def unpack(archive: Path, member: str, target: Path) -> None:
-    """Extract `archive` (tar.gz) and move its folder `member` to `target`, which appears only when it is whole."""
+    """Extract `archive` (tar.gz, tar.bz2 or zip) and move its folder `member` (`.`: all it holds) to `target`, which
+    appears only when it is whole.
+    """
     temporary = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="data")
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(temporary)  # members named `../x` or `/x` stay within the folder too
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(temporary, filter="data")
         if not (temporary / member).is_dir():
             raise VocolabError(f"no folder {member} inside", archive, "move the file away and run again")
         (temporary / member).replace(target)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise VocolabError(f"damaged archive ({error})", archive, "move the file away and run again") from error
     except OSError as error:
         raise VocolabError(f"cannot unpack ({error.strerror or error})", archive, "free space and run again") from error

@@ -11,9 +11,19 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.contract import SPEECH
-from tests.data.speech import librispeech, libritts
+from tests.data.speech import librispeech, libritts, libritts_r, ljspeech, vctk, vctk_before
 from vocolab.audio import info
-from vocolab.data.corpora import BuiltinSpeech, Corpus, Folder, LibriSpeech, LibriTTS, Manifest
+from vocolab.data.corpora import (
+    VCTK,
+    BuiltinSpeech,
+    Corpus,
+    Folder,
+    LibriSpeech,
+    LibriTTS,
+    LibriTTSR,
+    LJSpeech,
+    Manifest,
+)
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
 
@@ -50,6 +60,10 @@ PARTS = {
     "Manifest": lambda root: Manifest(manifest(root), val=0.3),
     "LibriSpeech": lambda root: LibriSpeech(laid_out(librispeech, root)),
     "LibriTTS": lambda root: LibriTTS(laid_out(libritts, root)),
+    "LibriTTSR": lambda root: LibriTTSR(laid_out(libritts_r, root)),
+    "VCTK": lambda root: VCTK(laid_out(vctk, root), val=["p226_*"]),
+    "VCTK before 0.92": lambda root: VCTK(laid_out(vctk_before, root), val=["p226_*"], test=0.1),
+    "LJSpeech": lambda root: LJSpeech(laid_out(ljspeech, root), val=["LJ002-*"]),
 }
 
 

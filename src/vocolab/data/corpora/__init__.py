@@ -4,7 +4,20 @@ from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.builtin import BuiltinSpeech
 from vocolab.data.corpora.folder import Folder
 from vocolab.data.corpora.librispeech import LibriSpeech
-from vocolab.data.corpora.libritts import LibriTTS
+from vocolab.data.corpora.libritts import LibriTTS, LibriTTSR
+from vocolab.data.corpora.ljspeech import LJSpeech
 from vocolab.data.corpora.manifest import Manifest
+from vocolab.data.corpora.vctk import VCTK
 
-__all__ = ["BuiltinSpeech", "Corpus", "Folder", "LibriSpeech", "LibriTTS", "Manifest", "Utterance"]
+__all__ = [
+    "VCTK",
+    "BuiltinSpeech",
+    "Corpus",
+    "Folder",
+    "LJSpeech",
+    "LibriSpeech",
+    "LibriTTS",
+    "LibriTTSR",
+    "Manifest",
+    "Utterance",
+]

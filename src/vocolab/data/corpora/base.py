@@ -48,6 +48,8 @@ class Corpus(ABC):
     def spec(self) -> dict[str, Any]:
         """The arguments of this corpus that decide its utterances, as `describe` gives them, with `root` absolute."""
         spec = describe(self)
+        for name in ("download", "url"):  # where files are fetched from does not change them
+            spec["init_args"].pop(name, None)
         if spec["init_args"].get("root") is not None:
             spec["init_args"]["root"] = str(Path(spec["init_args"]["root"]).expanduser().resolve())
         return spec

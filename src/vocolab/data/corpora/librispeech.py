@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from vocolab.data.corpora.base import Corpus, Utterance
 from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, foreign_files, in_order
-from vocolab.downloads import fetch, unpack
+from vocolab.downloads import fetch_folder
 from vocolab.errors import UsageError, VocolabError
 
 MD5 = {
@@ -63,12 +62,6 @@ class LibriSpeech(Corpus):
         folders = ((name, self._folder(name)) for name in self._named())
         return [f"{name}/{path}" for name, folder in folders for path in foreign_files(folder)]
 
-    def spec(self) -> dict[str, Any]:
-        spec = super().spec()
-        for name in ("download", "url"):  # where files are fetched from does not change them
-            del spec["init_args"][name]
-        return spec
-
     def _named(self) -> list[str]:
         """The subsets of all splits."""
         return [*self.train, *self.val, *self.test]
@@ -102,11 +95,13 @@ class LibriSpeech(Corpus):
     def _download(self, name: str) -> None:
         if name not in self.md5:
             raise UsageError(f"no such {self.name} subset {name!r}", "", "choose from " + " ".join(self.md5))
-        root = self._root()
-        archive = root / f"{name}.tar.gz"
-        fetch(f"{self.url.rstrip('/')}/{archive.name}", archive, md5=self.md5[name])
-        unpack(archive, f"{self.name}/{name}", root / self.name / name)
-        archive.unlink()
+        archive, inside = self._root() / self._archive(name), f"{self.name}/{name}"
+        url = f"{self.url.rstrip('/')}/{archive.name}"
+        fetch_folder(url, archive, inside, self._root() / inside, md5=self.md5[name])
+
+    def _archive(self, name: str) -> str:
+        """The file on the server that holds a subset."""
+        return f"{name}.tar.gz"
 
     def _transcripts(self) -> Transcripts:
         """Where the texts of a subset's files are found."""

@@ -1,4 +1,4 @@
-"""LibriTTS: LibriSpeech's readers at 24 kHz, cut at sentences, with punctuation."""
+"""LibriTTS and LibriTTS-R: LibriSpeech's readers at 24 kHz, cut at sentences, with punctuation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ MD5 = {
     "train-clean-100": "4a8c202b78fe1bc0c47916a98f3a2ea8",
     "train-clean-360": "a84ef10ddade5fd25df69596a2767b2d",
     "train-other-500": "7b181dd5ace343a5f38427999684aa6f",
+}
+MD5_R = {
+    "dev-clean": "2c1f5312914890634cc2d15783032ff3",
+    "dev-other": "62d3a80ad8a282b6f31b3904f0507e4f",
+    "test-clean": "4d373d453eb96c0691e598061bbafab7",
+    "test-other": "dbc0959d8bdb6d52200595cabc9995ae",
+    "train-clean-100": "6df668d8f5f33e70876bfa33862ad02b",
+    "train-clean-360": "382eb3e64394b3da6a559f864339b22c",
+    "train-other-500": "a37a8e9f4fe79d20601639bf23d1add8",
 }
 
 
@@ -43,6 +52,29 @@ class LibriTTS(LibriSpeech):
 
     def _transcripts(self) -> Transcripts:
         return SentenceTexts()
+
+
+class LibriTTSR(LibriTTS):
+    """LibriTTS with its recordings restored (Koizumi et al., 2023; openslr.org/141), in the same layout, under `root`
+    or `root/LibriTTS_R`.
+    """
+
+    name = "LibriTTS_R"
+    md5 = MD5_R
+
+    def __init__(
+        self,
+        root: str | Path,
+        train: Sequence[str] = ("train-clean-100", "train-clean-360"),
+        val: Sequence[str] = ("dev-clean",),
+        test: Sequence[str] = (),
+        download: bool = False,
+        url: str = "https://www.openslr.org/resources/141",
+    ):
+        super().__init__(root, train, val, test, download, url)
+
+    def _archive(self, name: str) -> str:
+        return f"{name.replace('-', '_')}.tar.gz"
 
 
 class SentenceTexts(Transcripts):

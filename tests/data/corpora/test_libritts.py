@@ -1,12 +1,12 @@
-"""LibriTTS's layout, with real speech in it."""
+"""The layout of LibriTTS and LibriTTS-R, with real speech in it."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.data.speech import libritts
-from vocolab.data.corpora import LibriTTS
-from vocolab.data.corpora.libritts import MD5
+from tests.data.speech import libritts, libritts_r
+from vocolab.data.corpora import LibriTTS, LibriTTSR
+from vocolab.data.corpora.libritts import MD5, MD5_R
 from vocolab.errors import UsageError, VocolabError
 
 
@@ -33,4 +33,14 @@ def test_what_is_missing_is_named(tmp_path):
         LibriTTS(tmp_path).splits()
     with pytest.raises(UsageError, match="no such LibriTTS subset 'train'"):
         LibriTTS(tmp_path, train=["train"], download=True).splits()
-    assert len(MD5) == len(set(MD5.values())) == 7 and all(len(value) == 32 for value in MD5.values())
+    sums = [*MD5.values(), *MD5_R.values()]
+    assert MD5.keys() == MD5_R.keys() and len(set(sums)) == 14 and all(len(value) == 32 for value in sums)
+
+
+def test_the_restored_corpus_has_a_folder_of_its_own(tmp_path):
+    libritts(tmp_path)
+    with pytest.raises(VocolabError, match="no train-clean-100 in the corpus"):
+        LibriTTSR(tmp_path).splits()
+    splits = LibriTTSR(libritts_r(tmp_path)).splits()
+    assert {split: len(found) for split, found in splits.items()} == {"train": 12, "val": 2}
+    assert {u.path.relative_to(tmp_path).parts[0] for us in splits.values() for u in us} == {"LibriTTS_R"}
