@@ -88,6 +88,7 @@ SMALL = {
     "TokenBudget": {"tokens": 500, "prompt": "prefix"},
     "InverseSquareRoot": {"warmup": 5},
     "Crops": {"frames": 3, "size": 5},
+    "MatchedCrops": {"frames": 3, "plain": 0.1, "topk": 4, "pool_seconds": [1, 2.5]},
     "Utterances": {"size": 3},
     "StepDecay": {"gamma": 0.5, "every": 3},
     "WarmupCosine": {"total": 10, "warmup": 2},

@@ -184,7 +184,7 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
     """Where this machine keeps what the recipe reads."""
     text = (ROOT / "recipes" / f"{request.node.callspec.params['name']}.yaml").read_text()
     flags = []
-    if "librispeech" in text:
+    if "librispeech" in text or "data/converter" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus"))]
     if "libritts" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_with_text"))]

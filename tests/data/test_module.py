@@ -13,10 +13,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tests.data.speech import librispeech
 from tests.data.tars import CHANNELS, HOP, write_shards
 from vocolab.audio import read
-from vocolab.data.batches import Crops, SpeechBatch, Utterances
+from vocolab.data.batches import Crops, MatchedCrops, SpeechBatch, Utterances
 from vocolab.data.corpora import Corpus, Folder, Utterance
 from vocolab.data.module import SpeechDataModule
 from vocolab.data.plan import Items
+from vocolab.data.preparation.spec import Prematch
 from vocolab.encoders import Mel
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
@@ -375,5 +376,7 @@ def test_refusals(root: Path):
         data(root, workers=-1)
     with pytest.raises(UsageError, match="size is 0"):
         Crops(22, 0)
+    with pytest.raises(UsageError, match="prematch stores others: .*: leave out data.prematch"):
+        data(root, batches=MatchedCrops(8, 2), prematch=Prematch())
     with pytest.raises(UsageError, match="overfit_batches"):
         trainer(root, overfit_batches=1).fit(Model(), data(root))

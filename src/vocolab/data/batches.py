@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from vocolab.data.budget import PromptKind, Prompts, TokenPlan
-from vocolab.data.plan import Cover, CropPlan, Items, LengthPlan, Plan, UtterancePlan
+from vocolab.data.matched import MatchedPlan
+from vocolab.data.plan import Cover, CropPlan, EvenPlan, Items, LengthPlan, Plan, UtterancePlan
 from vocolab.data.shards.index import Index
 from vocolab.errors import UsageError
+from vocolab.rng import mix
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Crops(Batches):
         self.size = _positive("size", size)
         self.remedy = "reduce --data.batches.size or --data.batches.frames, or add speech"
 
-    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> CropPlan:
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> EvenPlan:
         return CropPlan(index.rows["frames"], self.frames, self.size, seed, epoch)
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:
@@ -93,6 +95,48 @@ class Crops(Batches):
 
     def longest(self, index: Index) -> Items:
         return self.plan(index, 0, 0)[0]
+
+
+class MatchedCrops(Crops):
+    """Crops whose features are matched as `convert` matches them: each frame is replaced by the mean of its nearest
+    frames in other speech of the same speaker, before every update anew.
+
+    Prematching (Baas et al. 2023, 3.2) does so once, with the same number of neighbours of all the speaker's speech.
+    Here both are drawn for each crop, so that the vocoder hears in training what a short reference or another number of
+    neighbours gives, and it hears plain features too. The shards hold plain features: leave `data.prematch` out.
+    """
+
+    def __init__(
+        self,
+        frames: int = 22,
+        size: int = 16,
+        plain: float = 0.5,
+        topk: int | list[int] = [1, 8],  # noqa: B006 (never changed, and shown as it is in a recipe's full config)
+        pool_seconds: float | list[float] = [5.0, 60.0],  # noqa: B006
+    ):
+        """
+        Args:
+            frames: of a crop.
+            size: crops of a batch.
+            plain: the share of crops whose features stay as they are.
+            topk: neighbours of a frame; two numbers: any number between them.
+            pool_seconds: of the speech that a crop is matched with; two numbers: any length between them, short ones
+                as often as long ones (their logarithm is uniform). A speaker's speech may be less.
+        """
+        super().__init__(frames, size)
+        if not 0 <= plain <= 1:
+            raise UsageError(f"plain is {plain}", "data.batches", "give a share from 0 to 1")
+        self.plain, self.topk, self.pool_seconds = plain, topk, pool_seconds
+        self._topk, self._seconds = _ends("topk", topk), _ends("pool_seconds", pool_seconds)
+
+    def plan(self, index: Index, seed: int, epoch: int, ranks: int = 1) -> MatchedPlan:
+        if not index.channels:
+            what = "MatchedCrops needs features, and the shards have none"
+            raise UsageError(what, "data.batches", "set --data.encoder")
+        rate = index.sample_rate / index.hop  # frames a second
+        shortest, longest = (max(round(seconds * rate), 1) for seconds in self._seconds)
+        crops = CropPlan(index.rows["frames"], self.frames, self.size, seed, epoch)
+        return MatchedPlan(crops, index, self.plain, self._topk, (shortest, longest), mix(seed, epoch, 6))
 
 
 class Utterances(Batches):
@@ -147,10 +191,7 @@ class TokenBudget(Batches):
         if prompt not in ("prefix", "segment", "speaker"):
             raise UsageError(f"prompt is {prompt!r}", "data.batches", "set it to prefix, segment or speaker")
         self.prompt, self.prompt_seconds = prompt, prompt_seconds
-        self._seconds = list(prompt_seconds) if isinstance(prompt_seconds, (list, tuple)) else [prompt_seconds] * 2
-        if len(self._seconds) != 2 or not 0 < self._seconds[0] <= self._seconds[1]:
-            remedy = "give a number above 0, or the shortest and the longest"
-            raise UsageError(f"prompt_seconds is {prompt_seconds}", "data.batches", remedy)
+        self._seconds = _ends("prompt_seconds", prompt_seconds)
         if (min_seconds or 0) > (math.inf if max_seconds is None else max_seconds):
             what = f"min_seconds is {min_seconds} and max_seconds {max_seconds}"
             raise UsageError(what, "data.batches", "set min_seconds below max_seconds")
@@ -179,6 +220,14 @@ class TokenBudget(Batches):
 
 def _float_audio(audio: Tensor | None) -> Tensor | None:
     return audio.float() / 32768 if audio is not None and audio.dtype == torch.int16 else audio
+
+
+def _ends(name: str, value: Any) -> tuple[Any, Any]:
+    """A number above 0, or the least and the most of a range, as two numbers."""
+    ends = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
+        raise UsageError(f"{name} is {value}", "data.batches", "give a number above 0, or the least and the most")
+    return ends[0], ends[1]
 
 
 def _positive(name: str, value: int) -> int:

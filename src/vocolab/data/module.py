@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from vocolab.checkpoints import load_vocoder
 from vocolab.codecs.base import Codec
-from vocolab.data.batches import Batches, Crops, SpeechBatch, TokenBudget, Utterances
+from vocolab.data.batches import Batches, Crops, MatchedCrops, SpeechBatch, TokenBudget, Utterances
 from vocolab.data.corpora import Corpus
 from vocolab.data.loader import CoveringBatches, EvaluationLoader, PlannedBatches, TrainLoader
 from vocolab.data.plan import Plan
@@ -70,6 +70,9 @@ class SpeechDataModule(LightningDataModule):
             raise UsageError("shards at a URL are not supported", shards, remedy)
         if workers < 0:
             raise UsageError(f"workers is {workers}", "data.workers", "give 0 (read in the training process) or more")
+        if isinstance(batches, MatchedCrops) and prematch is not None:
+            remedy = "leave out data.prematch (--data.prematch null)"
+            raise UsageError("MatchedCrops matches plain features, and prematch stores others", "data.batches", remedy)
         self.corpus, self.encoder, self.prematch, self.text = corpus, encoder, prematch, text
         self.batches = batches
         self.val_batches = val_batches or (batches if isinstance(batches, TokenBudget) else Utterances(size=8))

@@ -27,13 +27,26 @@ class Items:
     whole: bool = False  # whole utterances, whose batches carry keys and texts
     prompts: Items | None = None  # the prompt of each sample
     audio: bool = True  # whether their audio is wanted
+    matches: Matches | None = None  # the speech that each sample's features are matched with
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> Items:
         prompts = None if self.prompts is None else self.prompts[part]
-        return Items(self.rows[part], self.starts[part], self.frames[part], self.whole, prompts, self.audio)
+        matches = None if self.matches is None else self.matches[part]
+        return Items(self.rows[part], self.starts[part], self.frames[part], self.whole, prompts, self.audio, matches)
+
+
+@dataclass
+class Matches:
+    """For each sample of a batch, how many nearest frames of which utterances make a frame of it."""
+
+    topk: np.ndarray  # (B,) neighbours; 0: the features stay as they are
+    pools: list[np.ndarray]  # B times (n,) rows of the index, whose frames are compared
+
+    def __getitem__(self, part: slice) -> Matches:
+        return Matches(self.topk[part], self.pools[part])
 
 
 class Plan(ABC):

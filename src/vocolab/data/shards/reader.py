@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from vocolab.data.batches import SpeechBatch
-from vocolab.data.plan import Items
+from vocolab.data.plan import Items, Matches
 from vocolab.data.shards.index import Index
 from vocolab.data.shards.manifest import REMEDY, read_symbols
 from vocolab.errors import VocolabError
+from vocolab.matching import average, knn
 from vocolab.text import SymbolMap
 
 _FLOAT16, _INT16 = np.dtype("<f2"), np.dtype("<i2")
@@ -65,10 +66,13 @@ class ShardReader:
         if items.prompts is not None and index.levels:
             prompts = {"prompts": self._codes(items.prompts)}
             prompts["prompt_lengths"] = torch.from_numpy(items.prompts.frames)
+        feats = _stack(maps, feats_at, items.frames, (length, channels), _FLOAT16) if channels else None
+        if feats is not None and items.matches is not None:
+            self._match(feats, items.frames, items.matches)
         return SpeechBatch(
             audio=_stack(maps, audio_at, samples, (length * index.hop,), _INT16) if items.audio else None,
             audio_lengths=torch.from_numpy(samples) if items.audio else None,
-            feats=_stack(maps, feats_at, items.frames, (length, channels), _FLOAT16) if channels else None,
+            feats=feats,
             codes=self._codes(items) if index.levels else None,
             lengths=torch.from_numpy(items.frames),
             rows=torch.from_numpy(items.rows),
@@ -82,6 +86,22 @@ class ShardReader:
     def key(self, row: int) -> str:
         """The key of a row of the index."""
         return self._key(self.index.rows[row])
+
+    def _match(self, feats: torch.Tensor, frames: np.ndarray, matches: Matches) -> None:
+        """Replace features (B, L, C) by the mean of their nearest in each sample's pool."""
+        for sample, length, topk, pool in zip(
+            feats, frames.tolist(), matches.topk.tolist(), matches.pools, strict=True
+        ):
+            if topk:
+                others = torch.from_numpy(np.concatenate([self._feats(row) for row in self.index.rows[pool]])).float()
+                sample[:length] = average(others, knn(sample[:length], others, topk))
+
+    def _feats(self, row: np.void) -> np.ndarray:
+        """Features (L, C) of a whole utterance."""
+        size = int(row["frames"]) * self.index.channels
+        return np.frombuffer(self._map(int(row["shard"])), _FLOAT16, size, int(row["feats_at"])).reshape(
+            -1, self.index.channels
+        )
 
     def _announce_codes(self, items: Items | None) -> None:
         if items is not None:
