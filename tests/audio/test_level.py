@@ -207,3 +207,14 @@ def test_a_voice_that_is_heard_from_one_end_alone(speech_file):
 def test_where_no_voice_is_heard_nothing_is_trimmed(samples):
     wav = torch.zeros(samples)
     assert torch.equal(audio.trim_silence(wav, 16000, 7), wav)
+
+
+def test_pieces_are_the_whole(monkeypatch):
+    wav = torch.randn(7 * 16000 + 77, generator=torch.Generator().manual_seed(0)) * torch.linspace(
+        0, 0.5, 7 * 16000 + 77
+    )
+    whole = level._energy(wav, 16000)
+    monkeypatch.setattr(level, "PIECE", 7)
+    pieces = level._energy(wav, 16000)
+    assert len(whole) == 67
+    torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-15)

@@ -1,11 +1,15 @@
 """Sound as tensors: files, rates, levels, mel spectrograms."""
 
-from vocolab.audio.io import AudioInfo, find, info, is_sound, load, read, resample, write
+from vocolab.audio.io import AudioInfo, find, info, is_sound, load, read
 from vocolab.audio.level import Level, loudness, normalize_loudness, trim_silence, true_peak
 from vocolab.audio.mel import LogMel, log_mel, mel_filterbank, reflect_pad
+from vocolab.audio.resampling import resample, resampled
+from vocolab.audio.silence import gate, silences
 from vocolab.audio.waveform import Speech, Waveform, as_waveform, to_float
+from vocolab.audio.writing import FORMATS, write
 
 __all__ = [
+    "FORMATS",
     "AudioInfo",
     "Level",
     "LogMel",
@@ -13,6 +17,7 @@ __all__ = [
     "Waveform",
     "as_waveform",
     "find",
+    "gate",
     "info",
     "is_sound",
     "load",
@@ -23,6 +28,8 @@ __all__ = [
     "read",
     "reflect_pad",
     "resample",
+    "resampled",
+    "silences",
     "to_float",
     "trim_silence",
     "true_peak",

@@ -1,8 +1,7 @@
-"""Reading and writing of sound files."""
+"""Reading and finding of sound files."""
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -12,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 import torch
 from torch import Tensor
 
-from vocolab.audio.waveform import Speech, as_waveform, check_samples, to_float
-from vocolab.errors import UsageError, VocolabError
-from vocolab.files import atomic
+from vocolab.audio.resampling import resample, resampled
+from vocolab.audio.waveform import Speech, as_waveform, check_samples
+from vocolab.errors import VocolabError
 
 # Formats that libsndfile reads and that speech comes in. Its raw and MATLAB formats are not among them: files that are
 # no sound have the same suffixes.
@@ -56,17 +54,12 @@ def read(path: str | Path, sample_rate: int | None = None, seconds: float | None
     missing, not sound, cut short, empty, not finite, or holds integers as floats (see `waveform.LIMIT`).
     """
     path = Path(path)
-    with _open(path) as file, _decoding(path, "sound file damaged or cut short"):
-        rate, kind = file.samplerate, file.format
+    with _open(path) as file:
+        rate = file.samplerate
         promised = file.frames if seconds is None else min(file.frames, round(seconds * rate))
-        samples = torch.from_numpy(_decode(file, promised))  # (T, channels)
-        cut = _states_more(file)
-    # An MP3 header only estimates its length; every other format states it.
-    if cut or (len(samples) < promised and not kind.startswith("MP")):
-        raise VocolabError(f"sound file cut short ({len(samples)} samples left)", path, "replace the file")
-    check_samples(samples, path)
-    wav = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
-    return (wav, rate) if sample_rate is None else (resample(wav, rate, sample_rate), sample_rate)
+        wanted = rate if sample_rate is None else sample_rate
+        blocks = list(resampled(_mono(file, path, promised), rate, wanted))
+    return torch.from_numpy(blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), wanted
 
 
 def load(speech: Speech, sample_rate: int, given_rate: int | None = None) -> Tensor:
@@ -78,40 +71,6 @@ def load(speech: Speech, sample_rate: int, given_rate: int | None = None) -> Ten
     if isinstance(speech, (str, Path)):
         return read(speech, sample_rate)[0]
     return resample(as_waveform(speech), sample_rate if given_rate is None else given_rate, sample_rate)
-
-
-def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Resample wav (T,) between rates in Hz (soxr, high quality); the same tensor where the rates agree."""
-    if from_rate == to_rate:
-        return wav
-    for rate in (from_rate, to_rate):
-        if not 0 < rate < 2**31:
-            raise VocolabError(f"a sample rate of {rate} Hz", "resample", "give one above 0")
-    samples = soxr.resample(to_float(wav.detach().cpu()).float().numpy(), from_rate, to_rate)
-    return torch.from_numpy(np.ascontiguousarray(samples)).to(wav.device)
-
-
-def write(path: str | Path, wav: Tensor, sample_rate: int, overwrite: bool = False) -> None:
-    """Write wav (T,), floats or integers, as mono PCM16, WAV or FLAC by the suffix. Samples beyond ±1 are clipped; the
-    file is whole or absent.
-
-    Raises `VocolabError` where samples are not finite, `path` exists and `overwrite` is false, or the disk refuses.
-    """
-    path = Path(path)
-    formats = {"": "WAV", ".wav": "WAV", ".flac": "FLAC"}
-    if path.suffix.lower() not in formats:
-        raise UsageError(f"cannot write {path.suffix} files", path, "name the output .wav or .flac")
-    if wav.squeeze().ndim > 1:
-        raise VocolabError(f"cannot write a waveform of shape {tuple(wav.shape)}", path, "give one channel, (T,)")
-    wav = to_float(wav.detach().cpu()).double().reshape(-1)
-    if not torch.isfinite(wav).all():
-        raise VocolabError("waveform with samples that are not finite", path, "check the model that made it")
-    pcm = (wav * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
-    # Encoded in memory: libsndfile reports a full disk as success, Python's own write does not.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, pcm, sample_rate, format=formats[path.suffix.lower()], subtype="PCM_16")
-    with atomic(path, overwrite) as temporary:
-        temporary.write_bytes(encoded.getvalue())
 
 
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -159,15 +118,28 @@ def _open(path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
 
 
-def _decode(file: soundfile.SoundFile, frames: int) -> np.ndarray:
-    """The next `frames` of a file (T, channels), fewer where it ends before, read in order without seeking.
+def _mono(file: soundfile.SoundFile, path: Path, promised: int) -> Iterator[np.ndarray]:
+    """The mean of the channels (T,) of the next `promised` frames of a file, block by block, without seeking.
 
-    In blocks: a damaged header may promise more frames than memory holds.
+    In blocks: all channels of an hour need not be in memory at once, and a damaged header may promise more frames than
+    memory holds.
     """
-    blocks = [file.read(min(frames, BLOCK), dtype="float32", always_2d=True)]
-    while len(blocks[-1]) == BLOCK and frames > len(blocks) * BLOCK:
-        blocks.append(file.read(min(frames - len(blocks) * BLOCK, BLOCK), dtype="float32", always_2d=True))
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    left = promised
+    while left:
+        wanted = min(left, BLOCK)
+        with _decoding(path, "sound file damaged or cut short"):
+            samples = torch.from_numpy(file.read(wanted, dtype="float32", always_2d=True))  # (T, channels)
+        if len(samples):
+            check_samples(samples, path)
+            yield (samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)).numpy()
+        left -= len(samples)
+        if len(samples) < wanted:
+            break
+    # An MP3 header only estimates its length; every other format states it.
+    if _states_more(file) or (left and not file.format.startswith("MP")):
+        raise VocolabError(f"sound file cut short ({promised - left} samples left)", path, "replace the file")
+    if left == promised:
+        raise VocolabError("no samples", path, "give speech")
 
 
 def _states_more(file: soundfile.SoundFile) -> bool:

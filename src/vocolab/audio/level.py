@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vocolab import _compat
-from vocolab.audio.io import resample
+from vocolab.audio.resampling import resampled
 from vocolab.audio.waveform import to_float
 
 PEAK = -1.0  # dBTP: what EBU R 128 allows, so that no converter or codec that follows clips
 OVERSAMPLING = 4  # of BS.1770-4, annex 2
 BLOCK, STEP = 0.4, 0.1  # s: the gating blocks of BS.1770-4 overlap by three quarters
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LKFS; LU from the mean of the blocks that pass the absolute gate
+PIECE = 600  # gating blocks measured at once, a minute: an hour's spectrum would take gigabytes
 OFFSET = -0.691  # dB: what makes a full-scale tone of 997 Hz read -3.01 LKFS
 
 
@@ -45,9 +47,10 @@ def true_peak(wav: Tensor, sample_rate: int) -> float:
     if wav.numel() == 0:
         return -math.inf
     wav = to_float(wav)
-    dense = resample(wav, sample_rate, OVERSAMPLING * sample_rate)
-    # The samples count too: the resampler removes frequencies close to half their rate.
-    peak = max(float(wav.abs().max()), float(dense.abs().max()))
+    peak = max(float(wav.max()), -float(wav.min()))  # the resampler removes frequencies close to half the rate
+    blocks = (block.numpy() for block in wav.detach().cpu().float().split(60 * sample_rate))
+    for dense in resampled(blocks, sample_rate, OVERSAMPLING * sample_rate):
+        peak = max(peak, float(np.abs(dense).max(initial=0)))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 
@@ -93,7 +96,13 @@ def _energy(wav: Tensor, sample_rate: int) -> Tensor:
     block, step = round(BLOCK * sample_rate), round(STEP * sample_rate)
     if wav.shape[-1] < block:
         return torch.zeros(0, dtype=torch.double, device=wav.device)
-    return _k_weighted(to_float(wav).double(), sample_rate).square().unfold(-1, block, step).mean(-1)
+    energies, count = [], (wav.shape[-1] - block) // step + 1
+    for first in range(0, count, PIECE):
+        start, end = first * step, (min(first + PIECE, count) - 1) * step + block
+        context = min(start, sample_rate)  # a second, in which the filter forgets where the piece began
+        weighted = _k_weighted(to_float(wav[start - context : end]).double(), sample_rate)[context:]
+        energies.append(weighted.square().unfold(-1, block, step).mean(-1))
+    return torch.cat(energies)
 
 
 def _heard(energy: Tensor) -> Tensor:
