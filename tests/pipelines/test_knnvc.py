@@ -81,11 +81,50 @@ def test_silence_stays_silence(vc, files):
     assert made.wav.shape == (50 * 320,) and not made.wav.any() and made.note == "silent, as the source is"
 
 
+def test_long_pauses_of_the_source_are_silent_and_speech_is_untouched(vc, files):
+    speech, rate = audio.read(files[0], 16000)
+    loud = (speech.abs() > 0.01).nonzero()
+    speech = speech[loud[0] : loud[-1] + 1]  # files begin and end with silences of their own
+    source = torch.cat([speech, 1e-5 * torch.randn(2 * rate), speech])
+    voice = vc.get_voice(files[4], vad_trigger_level=0)
+    plain = vc.convert(source, voice, loudness=None, silence=None).wav
+    gated = vc.convert(source, voice, loudness=None).wav
+    start, end = len(speech), len(speech) + 2 * rate
+    assert plain[start:end].abs().max() > 1e-3  # the vocoder is not silent by itself
+    assert torch.equal(gated[:start], plain[:start]) and torch.equal(gated[end:], plain[end:])
+    inside = slice(start + rate // 4, end - rate // 4)
+    assert not gated[inside].any()
+    slow = vc.convert(source, voice, loudness=None, target_duration=2 * len(source) / rate).wav
+    assert not slow[2 * inside.start : 2 * inside.stop].any() and slow[: 2 * start].any() and slow[2 * end :].any()
+
+
+def test_long_speech_is_converted_in_pieces(vc, files, monkeypatch):
+    """Pieces that are matched and vocoded one by one give what `get_features`, matched and vocoded whole, gives."""
+    monkeypatch.setattr(vc.encoder, "chunk_seconds", 1.0)
+    monkeypatch.setattr(vc.encoder, "context_seconds", 0.2)
+    monkeypatch.setattr(vc.vocoder.chunks.__func__, "__defaults__", (20,))
+    source = torch.cat([audio.read(file, 16000)[0] for file in files[:2]])
+    voice = vc.get_voice(files[4], vad_trigger_level=0)
+    query = vc.get_features(source)
+    assert len(list(vc._pieces(source, "", 0, [None]))) > 4
+    made = vc.convert(source, voice, loudness=None, silence=None).wav
+    whole = vc.vocoder(voice.matching[knn(query, voice.matching, 4)].mean(1)[None])[0]
+    torch.testing.assert_close(made, whole, atol=1e-5, rtol=0)
+
+
+def test_a_part_of_a_long_reference(vc, files):
+    whole = vc.get_voice(files[4:6], 0).matching
+    some, same, other = (vc.get_voice(files[4:6], 0, max_frames=50, seed=seed).matching for seed in (1, 1, 2))
+    assert some.shape == (50, 384) and torch.equal(some, same) and not torch.equal(some, other)
+    assert (some[:, None] == whole).all(2).any(1).all() and len(some.unique(dim=0)) == 50
+    assert torch.equal(vc.get_voice(files[4:6], 0, max_frames=len(whole)).matching, whole)
+
+
 def test_what_a_vocoder_makes_of_silence_is_not_lifted(vc, monkeypatch):
     """Without the source, `match` knows but how quiet the result is."""
     for scale, lifted in ((0.001, False), (0.02, True)):
         hiss = scale * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-        monkeypatch.setattr(vc.vocoder, "chunked", lambda feats, hiss=hiss: hiss)
+        monkeypatch.setattr(vc.vocoder, "forward", lambda feats, hiss=hiss: hiss)
         made = vc.match(torch.randn(50, 384), torch.randn(50, 384), tgt_loudness_db=-23)
         assert audio.loudness(made, 16000) == pytest.approx(-23 if lifted else audio.loudness(hiss[0], 16000), abs=0.01)
 
@@ -101,10 +140,11 @@ def test_a_limited_gain_is_logged(vc, files, caplog):
 
 def test_converting_is_matching_at_a_loudness(vc, files):
     voice = vc.get_voice(files[4:6], vad_trigger_level=0)
-    made = vc.convert(files[0], voice, topk=3, loudness=None, target_duration=1.5)
     query = vc.get_features(files[0])
-    same = vc.match(query, voice.matching, voice.synthesis, 3, None, target_duration=1.5)
-    assert torch.equal(made.wav, same) and (made.gain, made.note) == (0, "")
+    for duration in (None, 1.5):
+        made = vc.convert(files[0], voice, topk=3, loudness=None, target_duration=duration, silence=None)
+        same = vc.match(query, voice.matching, voice.synthesis, 3, None, target_duration=duration)
+        assert torch.equal(made.wav, same) and (made.gain, made.note) == (0, "")
     quiet = vc.convert(files[0], voice, loudness=-40)
     assert audio.loudness(quiet.wav, 16000) == pytest.approx(-40, abs=0.5)
 

@@ -4,12 +4,13 @@ from vocolab.audio.io import AudioInfo, find, info, is_sound, load, read
 from vocolab.audio.level import Level, loudness, normalize_loudness, trim_silence, true_peak
 from vocolab.audio.mel import LogMel, log_mel, mel_filterbank, reflect_pad
 from vocolab.audio.resampling import resample, resampled
-from vocolab.audio.silence import gate, silences
+from vocolab.audio.silence import SILENCE, gate, silences
 from vocolab.audio.waveform import Speech, Waveform, as_waveform, to_float
 from vocolab.audio.writing import FORMATS, write
 
 __all__ = [
     "FORMATS",
+    "SILENCE",
     "AudioInfo",
     "Level",
     "LogMel",

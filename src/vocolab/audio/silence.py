@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-THRESHOLD = -60.0  # dB of full scale, of samples: a noise of -72 dB stays below it, most rooms do not
+SILENCE = -60.0  # dB of full scale, of samples: a noise of -72 dB stays below it, most rooms do not
 BELOW_PEAK = 50.0  # dB: in a recording that is very quiet as a whole, silence lies so far below its peak
 WINDOW = 0.01  # s: two in a row hold a whole period of the lowest voice
 LONGEST_PAUSE = 0.5  # s: shorter pauses belong to the speech around them
@@ -19,7 +19,7 @@ FADE = 0.02  # s, inside the silence
 Span = tuple[float, float]  # from, to, in seconds
 
 
-def silences(wav: Tensor, sample_rate: int, threshold: float = THRESHOLD) -> list[Span]:
+def silences(wav: Tensor, sample_rate: int, threshold: float = SILENCE) -> list[Span]:
     """The long silences of wav (T,): more than half a second without a sample beyond `threshold` dB of full scale, or
     beyond 50 dB below the peak where that is less. A constant offset does not count.
 

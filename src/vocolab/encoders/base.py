@@ -82,16 +82,16 @@ class Encoder(nn.Module, ABC):
         the number of frames and their places are those of the whole, but attention sees no farther than the piece, so
         their values are near, not equal.
         """
-        pieces: list[list[Tensor]] = []
+        return [torch.cat(feats) for feats in zip(*self.encode_pieces(wav, layers), strict=True)]
+
+    def encode_pieces(self, wav: Tensor, layers: Sequence[int] | None = None) -> Iterator[list[Tensor]]:
+        """The pieces of `encode_long`, one after the other: for who need not hold all features at once."""
         frames = self.frames(wav.shape[-1])
         for start, first, last, stop in self._pieces(frames):
             # The last piece keeps its tail, as the whole does: windows of the last frames reach into it.
             end = None if stop == frames else (stop - 1) * self.hop + self._frame_samples()
             samples = wav[start * self.hop : end]
-            pieces.append(
-                [feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)]
-            )
-        return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
+            yield [feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)]
 
     def _frame_samples(self) -> int:
         """Samples that a frame needs in order to exist, from its first on."""

@@ -1,6 +1,7 @@
 """Inference. Imports no Lightning."""
 
-from vocolab.pipelines.knnvc import KNNVC, Voice
+from vocolab.pipelines.knnvc import KNNVC
 from vocolab.pipelines.tts import TTS, Prompt, Spoken
+from vocolab.pipelines.voice import Voice
 
 __all__ = ["KNNVC", "TTS", "Prompt", "Spoken", "Voice"]

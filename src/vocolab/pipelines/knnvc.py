@@ -5,11 +5,9 @@ Neighbors").
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,23 +16,16 @@ from vocolab.audio import Level, Speech
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.imports import import_parts
-from vocolab.matching import average, knn
+from vocolab.matching import average
 from vocolab.parts import build, check_imported
 from vocolab.pipelines.references import listed
+from vocolab.pipelines.voice import Gathering, Voice, as_features
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
 
 SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its speech near -30 or above
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Voice:
-    """Frames of a target speaker: what is compared, and what is spoken. One tensor twice where the layers agree."""
-
-    matching: Tensor  # (N, C)
-    synthesis: Tensor  # (N, C)
 
 
 class KNNVC(nn.Module):
@@ -118,21 +109,24 @@ class KNNVC(nn.Module):
         return self.get_voice(speech, vad_trigger_level, sample_rate).matching
 
     def get_voice(
-        self, speech: Speech | Iterable[Speech], vad_trigger_level: float = 7, sample_rate: int | None = None
+        self,
+        speech: Speech | Iterable[Speech],
+        vad_trigger_level: float = 7,
+        sample_rate: int | None = None,
+        max_frames: int | None = None,
+        seed: int = 0,
     ) -> Voice:
         """Both layers' features of a target speaker, for `convert`, or `match(query, voice.matching, voice.synthesis)`.
 
-        `speech`: one file or waveform, or several; waveforms are of `sample_rate` Hz (default: the encoder's rate).
+        `speech`: one file or waveform, or several; waveforms are of `sample_rate` Hz (default: the encoder's rate). Of
+        more than `max_frames` frames, so many are chosen at random by `seed`.
         """
         layers = list(dict.fromkeys([self.matching_layer, self.synthesis_layer]))
-        encoded = [
-            self._encode(self._load(item, sample_rate), _name(item), vad_trigger_level, layers)
-            for item in listed(speech)
-        ]
-        if not encoded:
-            raise VocolabError("no reference speech", "--ref", "name at least one file")
-        joined = [torch.cat(pieces) for pieces in zip(*encoded, strict=True)]  # a tensor a layer
-        return Voice(joined[0], joined[-1])
+        gathering = Gathering(max_frames, seed)
+        for item in listed(speech):
+            for piece in self._pieces(self._load(item, sample_rate), _name(item), vad_trigger_level, layers):
+                gathering.add(piece)
+        return gathering.voice()
 
     def _load(self, speech: Speech, sample_rate: int | None) -> Tensor:
         """Speech as a waveform (T,) at the encoder's rate."""
@@ -145,10 +139,15 @@ class KNNVC(nn.Module):
             )
         return self.encoder
 
-    @full_precision()
-    @torch.inference_mode()
     def _encode(self, wav: Tensor, where: object, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
         """Features (L, C) of each layer of wav (T,); `where` names it in an error."""
+        pieces = self._pieces(wav, where, vad_trigger_level, layers)
+        return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
+
+    def _pieces(
+        self, wav: Tensor, where: object, vad_trigger_level: float, layers: list[int | None]
+    ) -> Iterator[list[Tensor]]:
+        """The features that `_encode` joins, a minute or less at a time."""
         encoder = self._encoder()
         rate = encoder.sample_rate
         if vad_trigger_level:
@@ -163,8 +162,15 @@ class KNNVC(nn.Module):
             )
         numbered = [layer for layer in layers if layer is not None] or None  # some encoders have no layers
         encoder.load(numbered).to(self.device)
-        return encoder.encode_long(wav.to(self.device), numbered)
+        pieces = encoder.encode_pieces(wav.to(self.device), numbered)
+        while True:
+            with full_precision(), torch.inference_mode():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
+    @torch.inference_mode()
     def convert(
         self,
         speech: Speech,
@@ -173,19 +179,26 @@ class KNNVC(nn.Module):
         loudness: float | None = -16.0,
         target_duration: float | None = None,
         sample_rate: int | None = None,
+        silence: float | None = audio.SILENCE,
     ) -> Level:
         """Say speech, a file or a waveform, in another voice. The result holds `.wav` (T,) on the CPU, and `.gain` and
         `.note`, which tell how it was brought to `loudness`.
 
         `loudness` in LKFS (ITU-R BS.1770), None leaves it: one gain for the whole, which never clips, and silence for
-        a silent source (see `audio.normalize_loudness`). The other arguments are those of `match` and `get_features`.
+        a silent source (see `audio.normalize_loudness`). `silence` in dB of full scale: long pauses of the source that
+        are quieter become silent (see `audio.silences`); None leaves what the vocoder makes of them. The other
+        arguments are those of `match` and `get_features`. Speech may be long: no more than a minute of its features is
+        held, unless `target_duration` is given.
         """
-        source = self._load(speech, sample_rate)
-        query = self._encode(source, _name(speech), 0, [self.matching_layer])[0]
-        wav = self._speak(query, voice.matching, voice.synthesis, topk, target_duration, self.device)
+        source, rate = self._load(speech, sample_rate), self._encoder().sample_rate
+        pieces = (feats for (feats,) in self._pieces(source, _name(speech), 0, [self.matching_layer]))
+        wav = self._speak(pieces, voice.to(self.device), topk, target_duration)
+        if silence is not None:
+            stretch = 1.0 if target_duration is None else target_duration * rate / len(source)
+            wav = audio.gate(wav, self.sample_rate, audio.silences(source, rate, silence), stretch)
         if loudness is None:
             return Level(wav, 0.0, "")
-        return audio.normalize_loudness(wav, self.sample_rate, loudness, source, self._encoder().sample_rate)
+        return audio.normalize_loudness(wav, self.sample_rate, loudness, source, rate)
 
     def match(
         self,
@@ -205,7 +218,11 @@ class KNNVC(nn.Module):
         the noise that a vocoder makes of silence, and left as quiet as it is. `convert` knows the source.
         `target_duration` in seconds stretches the query linearly.
         """
-        wav = self._speak(query_seq, matching_set, synth_set, topk, target_duration, device or self.device)
+        query = as_features(query_seq, "query_seq", 2)
+        pool = as_features(matching_set, "matching_set", 2)
+        spoken = pool if synth_set is None or synth_set is matching_set else as_features(synth_set, "synth_set", 2)
+        place = device or self.device
+        wav = self._speak([query.to(place)], Voice(pool, spoken).to(place), topk, target_duration)
         if tgt_loudness_db is None or audio.loudness(wav, self.sample_rate) < SILENT:
             return wav
         level = audio.normalize_loudness(wav, self.sample_rate, tgt_loudness_db)
@@ -215,27 +232,19 @@ class KNNVC(nn.Module):
 
     @torch.inference_mode()
     def _speak(
-        self,
-        query: Tensor,
-        matching: Tensor,
-        synthesis: Tensor | None,
-        topk: int | None,
-        target_duration: float | None,
-        device: str | torch.device,
+        self, queries: Iterable[Tensor], voice: Voice, topk: int | None, target_duration: float | None
     ) -> Tensor:
-        """`match` without a change of loudness."""
-        query = _features(query, "query_seq", 2).to(device)
-        pool = _features(matching, "matching_set", 2).to(device)
-        spoken = pool if synthesis is None or synthesis is matching else _features(synthesis, "synth_set", 2).to(device)
-        if len(spoken) != len(pool):
-            what = f"{len(spoken)} frames to speak for {len(pool)} to compare"
-            raise VocolabError(what, "synth_set", "give one for each of matching_set")
+        """Say an utterance, given as pieces of features (L, C), in a voice: (T,) on the CPU, its loudness unchanged."""
         if target_duration is not None:
-            query = _stretch(query, self._frames(target_duration))
+            queries = [_stretch(torch.cat(list(queries)), self._frames(target_duration))]
         with full_precision():
-            indices = knn(query, pool, self.topk if topk is None else topk)
-            feats = average(spoken, indices)
-        return self.vocode(feats[None])[0].cpu()
+            indices = torch.cat([voice.pool.knn(query, self.topk if topk is None else topk) for query in queries])
+        self._check_width(voice.synthesis)
+        chunks = []
+        for seen, kept in self.vocoder.chunks(len(indices)):  # the same as `vocode` of all, in less memory
+            feats = average(voice.synthesis, indices[seen])
+            chunks.append(self.vocoder(feats[None].to(self.device))[0, kept].cpu())
+        return torch.cat(chunks)
 
     def _frames(self, duration: float) -> int:
         if not duration > 0:
@@ -245,14 +254,17 @@ class KNNVC(nn.Module):
     @torch.inference_mode()
     def vocode(self, c: Tensor) -> Tensor:
         """Features (B, L, C) to waveforms (B, L·hop), in chunks of bounded memory that equal the whole."""
-        c = _features(c, "vocode", 3)
-        if c.shape[-1] != self.vocoder.in_channels:
+        c = as_features(c, "vocode", 3)
+        self._check_width(c)
+        return self.vocoder.chunked(c.to(self.device))
+
+    def _check_width(self, feats: Tensor) -> None:
+        if feats.shape[-1] != self.vocoder.in_channels:
             raise VocolabError(
-                f"features of width {c.shape[-1]}, the vocoder takes {self.vocoder.in_channels}",
+                f"features of width {feats.shape[-1]}, the vocoder takes {self.vocoder.in_channels}",
                 "vocode",
                 "use the encoder it was trained with",
             )
-        return self.vocoder.chunked(c.to(self.device))
 
 
 def _build_encoder(described: dict | None, checkpoint: str | Path | None) -> Encoder | None:
@@ -271,21 +283,6 @@ def _build_encoder(described: dict | None, checkpoint: str | Path | None) -> Enc
 def _name(speech: Speech) -> object:
     """What to call speech in an error."""
     return speech if isinstance(speech, (str, Path)) else "waveform"
-
-
-def _features(given: Tensor | np.ndarray, name: str, dims: int) -> Tensor:
-    """Features that a user gave, as float32 of `dims` axes. Raises `VocolabError` for another number of axes, and where
-    there is none or one is not finite.
-    """
-    feats = torch.as_tensor(given).float()
-    if feats.ndim != dims:
-        wanted = "(L, C)" if dims == 2 else "(B, L, C)"
-        raise VocolabError(f"features of shape {tuple(feats.shape)}", name, f"give {wanted}")
-    if feats.numel() == 0:
-        raise VocolabError("no features", name, "give at least one frame")
-    if not feats.isfinite().all():
-        raise VocolabError("features that are not finite", name, "check what made them")
-    return feats
 
 
 def _stretch(query: Tensor, frames: int) -> Tensor:

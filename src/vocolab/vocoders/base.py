@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -49,14 +50,16 @@ class Vocoder(nn.Module, ABC):
         self.check(feats)
         if not bool(feats.isfinite().all()):
             raise VocolabError("features that are not finite", type(self).__name__, "check where they come from")
+        pieces = [self(feats[:, seen])[:, kept] for seen, kept in self.chunks(feats.shape[1], frames)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+    def chunks(self, length: int, frames: int = 1000) -> Iterator[tuple[slice, slice]]:
+        """How `chunked` cuts `length` frames: the frames that a chunk sees, and which samples of its result count."""
         if frames < 1:
             raise VocolabError("frames a chunk must be at least 1", frames)
-        length = feats.shape[1]
         if length <= frames + self.context:
-            return self(feats)
-        pieces = []
+            frames = length
         for start in range(0, length, frames):
             left, end = max(start - self.context, 0), min(start + frames, length)
-            wav = self(feats[:, left : min(end + self.context, length)])
-            pieces.append(wav[:, (start - left) * self.hop : (end - left) * self.hop])
-        return torch.cat(pieces, dim=1)
+            seen = slice(left, min(end + self.context, length))
+            yield seen, slice((start - left) * self.hop, (end - left) * self.hop)
