@@ -20,6 +20,23 @@ def read_torch(path: str | Path) -> dict[str, Any]:
     Raises `VocolabError` where there is no such file, it is no checkpoint, it is cut short, or it wants to run code.
     """
     path = Path(path)
+    content = _load(path)
+    if not isinstance(content, dict):
+        raise VocolabError(f"checkpoint holds a {type(content).__name__}, not a dictionary", path, "give a whole one")
+    return _unwrapped({key: _unwrapped(v) if isinstance(v, dict) else v for key, v in content.items()})
+
+
+def read_tensor(path: str | Path) -> torch.Tensor:
+    """The tensor in a PyTorch file. No code is run. Raises `VocolabError` as `read_torch` does, or where the file holds
+    anything else.
+    """
+    content = _load(Path(path))
+    if not isinstance(content, torch.Tensor):
+        raise VocolabError(f"file holds a {type(content).__name__}, not a tensor", path, "give a file of one tensor")
+    return content
+
+
+def _load(path: Path) -> Any:
     if not path.is_file():
         raise VocolabError("no such checkpoint", path, "check the name")
     with open(path, "rb") as file:
@@ -30,7 +47,7 @@ def read_torch(path: str | Path) -> dict[str, Any]:
     if not is_zip and not is_pickle:
         raise VocolabError("not a checkpoint", path, "give a file that vocolab fit or an official repository wrote")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):  # no instruction of a pickle: noise, not code
             raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
@@ -40,9 +57,6 @@ def read_torch(path: str | Path) -> dict[str, Any]:
         raise VocolabError(what, path, remedy) from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError) as error:
         raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
-    if not isinstance(content, dict):
-        raise VocolabError(f"checkpoint holds a {type(content).__name__}, not a dictionary", path, "give a whole one")
-    return _unwrapped({key: _unwrapped(v) if isinstance(v, dict) else v for key, v in content.items()})
 
 
 def bare_names(names: Iterable[str]) -> list[str]:

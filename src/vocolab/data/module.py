@@ -47,6 +47,8 @@ class SpeechDataModule(LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         prepare_workers: int | None = None,
+        features_dir: str | Path | None = None,
+        num_shards: int | None = None,
     ):
         """
         Args:
@@ -63,6 +65,9 @@ class SpeechDataModule(LightningDataModule):
             workers: processes that read batches beside the training.
             seed: decides the order of the training batches, not the shards.
             prepare_workers: processes that make missing shards; default: one a core, or one on a GPU.
+            features_dir: a folder of features that the encoder made before, as kNN-VC's preparation leaves them: of
+                `a/b.flac` in the corpus a tensor (L, C) in `a/b.pt`. The encoder is then not run.
+            num_shards: into how many shards each split is divided; default: as many as hold 512 MB each.
         """
         super().__init__()
         if shards is not None and "://" in str(shards):
@@ -77,9 +82,16 @@ class SpeechDataModule(LightningDataModule):
         self.batches = batches
         self.val_batches = val_batches or (batches if isinstance(batches, TokenBudget) else Utterances(size=8))
         self.shards, self.workers, self.seed = shards, workers, seed
-        self.prepare_workers = prepare_workers
+        self.prepare_workers, self.features_dir, self.num_shards = prepare_workers, features_dir, num_shards
         self.preparation = Preparation(
-            corpus=corpus, encoder=encoder, prematch=prematch, sample_rate=sample_rate, codec=codec, text=text
+            corpus=corpus,
+            encoder=encoder,
+            prematch=prematch,
+            sample_rate=sample_rate,
+            codec=codec,
+            text=text,
+            features_dir=features_dir,
+            num_shards=num_shards,
         )
         self.codec = codec  # `ready_codec` replaces it by a copy that can decode; the preparation keeps the one given
         self.sample_rate = self.preparation.rate  # Hz

@@ -21,6 +21,7 @@ from vocolab.recipe.slots import slots
 
 NAMES = (
     "shards",
+    "features_dir",
     "default_root_dir",
     "root",
     "path",

@@ -33,4 +33,5 @@ are the same however often a run was killed and however many workers and ranks t
 
     prepare.py  the order of the stages         spec.py  what is to be made          notes.py  lines for the user
     spelling.py  which symbols training knows   work.py  the folder `.work`
+    given.py    features that lie on the disk already
 """

@@ -17,7 +17,7 @@ from torch import Tensor
 from vocolab import audio
 from vocolab.checks import check_code_range
 from vocolab.codecs.base import Codec
-from vocolab.data.preparation import fit
+from vocolab.data.preparation import fit, given
 from vocolab.data.preparation.scan import MIN_SECONDS, Scan, Unit, too_short
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work, write_json
@@ -47,7 +47,8 @@ class Speech:
 
 def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int], device: str) -> Iterator[int]:
     """Encode the units with these numbers onto the disk; yield each number when its unit is done."""
-    encoder, codec = preparation.encoder, preparation.codec
+    given_features = preparation.features_dir is not None
+    encoder, codec = None if given_features else preparation.encoder, preparation.codec
     if encoder is not None:
         encoder = encoder.load(_layers(preparation)).to(device).eval()
     if codec is not None:
@@ -59,6 +60,8 @@ def encode(preparation: Preparation, work: Work, scan: Scan, names: Iterable[int
             symbols, reasons = spell(preparation, unit, scan)
             reasons |= {p: reason for p, reason in zip(unit.items, read, strict=True) if isinstance(reason, str)}
             speeches = [s for s in read if isinstance(s, Speech) and s.position not in reasons]
+            if given_features:
+                reasons |= given.attach(preparation, scan, speeches)
             if encoder is not None:
                 for batch in batches(speeches, encoder, seconds):
                     encode_batch(encoder, batch, _layers(preparation), device)

@@ -58,12 +58,21 @@ def layout(preparation: Preparation, work: Work, scan: Scan) -> Layout:
             for group in _cut(generator.permutation(sorted(by_speaker[speaker], key=lambda r: kept["item"][r])))
         ]
         order = np.concatenate([groups[i] for i in generator.permutation(len(groups))])
-        place = _sizes(preparation, kept[order]).cumsum() // (preparation.shard_mb * 1e6)
-        _, shard = np.unique(place, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
-        for number in range(shard[-1] + 1):
-            shards[f"{split}/shard-{number:06d}"] = order[shard == number]
+        for number, part in enumerate(_divide(preparation, kept, order)):
+            shards[f"{split}/shard-{number:06d}"] = part
     speakers = {split: {name: n for n, name in enumerate(sorted(names))} for split, names in rows.items()}
     return Layout(kept, shards, speakers)
+
+
+def _divide(preparation: Preparation, kept: np.ndarray, order: np.ndarray) -> list[np.ndarray]:
+    """The rows of a split, `order`, shard by shard: as many shards as were asked for (fewer where there are fewer
+    samples), or as many as their size demands.
+    """
+    if preparation.num_shards is not None:
+        return np.array_split(order, min(preparation.num_shards, len(order)))
+    place = _sizes(preparation, kept[order]).cumsum() // (preparation.shard_mb * 1e6)
+    _, shard = np.unique(place, return_inverse=True)  # a sample larger than a shard leaves no gap in the numbers
+    return [order[shard == number] for number in range(shard[-1] + 1)]
 
 
 def _kept(work: Work, scan: Scan) -> Iterator[tuple[int, ...]]:

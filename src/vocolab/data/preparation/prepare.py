@@ -50,6 +50,9 @@ def prepare(
             display.say(notes.change(preparation.corpus, manifest.get("listing"), shards))
             work.remove()  # which a run killed just after the manifest leaves behind
         return shards
+    if preparation.features_dir is not None and not Path(preparation.features_dir).expanduser().is_dir():
+        remedy = "set --data.features_dir to the folder that holds them, or leave it out to encode the speech"
+        raise VocolabError("no such folder of features", preparation.features_dir, remedy)
     run = _Run(preparation, spec, work, world, display, patience)
     with work.alone(lambda: display.say("another preparation is at work here: waiting for it")):
         if not run.ended():  # by another run, while this one waited

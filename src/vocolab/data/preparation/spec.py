@@ -53,10 +53,16 @@ class Preparation:
     device: str = "auto"  # auto: a GPU if there is one
     codec: Codec | None = None  # fitted on the training split where it must be
     text: Text | None = None  # None: the transcripts are kept as they are, and may be missing
+    features_dir: str | Path | None = None  # features that the encoder made before, instead of running it
+    num_shards: int | None = None  # so many shards a split, instead of shards of `shard_mb`
 
     def __post_init__(self) -> None:
         if self.prematch is not None and self.encoder is None:
             raise UsageError("prematch needs an encoder", "", "set --data.encoder or leave out --data.prematch")
+        if self.features_dir is not None:
+            self._check_features_dir()
+        if self.num_shards is not None and self.num_shards < 1:
+            raise UsageError(f"num_shards is {self.num_shards}", "", "set it to 1 or more, or leave it out")
         if self.shard_mb <= 0:
             raise UsageError(f"shard_mb is {self.shard_mb}", "", "set it above 0; 512 is usual")
         if self.encoder is not None and self.codec is not None:
@@ -69,6 +75,14 @@ class Preparation:
             hop = self.rate * part.hop / part.sample_rate
             remedy = f"set --data.sample_rate to a multiple of {part.sample_rate / part.hop:g}"
             raise UsageError(f"a frame would be {hop:g} samples at {self.rate} Hz", "", remedy)
+
+    def _check_features_dir(self) -> None:
+        if self.encoder is None:
+            remedy = "set --data.encoder to the one that made them: it says how wide they are, and converts later"
+            raise UsageError("features_dir without an encoder", str(self.features_dir), remedy)
+        if self.prematch is not None:
+            remedy = "set --data.prematch null: features from a folder are taken as they are, matched or not"
+            raise UsageError("prematch with features_dir", str(self.features_dir), remedy)
 
     @property
     def framing(self) -> Encoder | Codec | None:
@@ -96,7 +110,7 @@ class Preparation:
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the numbers, as written into the manifest."""
-        encoder = None if self.encoder is None else describe(self.encoder) | self.encoder.fingerprint()
+        encoder = None if self.encoder is None else self._encoder_spec(self.encoder)
         prematch = None
         if self.prematch is not None:
             matching, synthesis = self.layers
@@ -113,7 +127,17 @@ class Preparation:
         }
         # Left out where there is none: shards of features keep the hash they had before codecs and texts were known.
         spec |= {} if self.codec is None else {"codec": _codec_spec(self.codec)}
-        return spec | ({} if self.text is None else {"text": describe(self.text) | self.text.fingerprint()})
+        spec |= {} if self.text is None else {"text": describe(self.text) | self.text.fingerprint()}
+        if self.features_dir is not None:
+            spec |= {"features_dir": str(Path(self.features_dir).expanduser().resolve())}
+        return spec | ({} if self.num_shards is None else {"num_shards": self.num_shards})
+
+    def _encoder_spec(self, encoder: Encoder) -> dict[str, Any]:
+        """What decides the features. Where they come from a folder, no weights are read, and it matters not which."""
+        described = describe(encoder)
+        if self.features_dir is None:
+            return described | encoder.fingerprint()
+        return described | {"init_args": {k: v for k, v in described["init_args"].items() if k != "checkpoint"}}
 
     @property
     def spec_hash(self) -> str:
