@@ -56,6 +56,7 @@ REQUIRED = {
 }
 SMALL = {
     "HiFiGAN": {"in_channels": 8, "channels": 32, "projection": 16},
+    "BigVGAN": {"in_channels": 8, "channels": 64, "projection": 16},
     "Vocos": {"in_channels": 8, "dim": 8, "blocks": 1, "hidden": 8},
     "MultiPeriodDiscriminator": {"periods": [2, 3], "channels": [4, 4]},
     "MultiScaleDiscriminator": {"scales": 1, "channels": [4, 4], "kernels": [15, 5], "strides": [1, 1], "groups": [1, 1]},
@@ -127,7 +128,7 @@ def test_the_parts_are_found():
 @pytest.mark.parametrize("cls", parts(), ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("arguments", [REQUIRED, SMALL], ids=["defaults", "given"])
 def test_a_part_is_built_again_from_its_description(cls, arguments):
-    if cls.__name__ == "HiFiGAN" or issubclass(cls, Discriminator):
+    if cls.__name__ in ("HiFiGAN", "BigVGAN") or issubclass(cls, Discriminator):
         arguments = {**arguments, **({} if cls.__name__ == "Ensemble" else SMALL)}  # the full sizes take seconds
     given = arguments.get(cls.__name__, REQUIRED.get(cls.__name__, {}))
     part = cls(**given)

@@ -104,3 +104,15 @@ def test_mirroring_a_row_at_its_own_end():
     padded = reflect_pad(wav, 2, 2, torch.tensor([5, 3]))
     assert padded[0].tolist() == [3, 2, 1, 2, 3, 4, 5, 4, 3]
     assert padded[1, :7].tolist() == [3, 2, 1, 2, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "hop"), [(16000, 1024, 320), (22050, 1408, 441), (24000, 1536, 480), (44100, 2816, 882)]
+)
+def test_windows_and_hops_last_as_long_at_any_rate(rate, n_fft, hop):
+    module = LogMel(rate)
+    assert (module.n_fft, module.hop, module.fmax) == (n_fft, hop, rate / 2)
+    tone = 0.5 * torch.sin(2 * torch.pi * 0.45 * torch.arange(rate))  # at nine tenths of the highest frequency
+    mel = module(tone)
+    assert mel.shape == (80, rate // hop) and 75 < float(mel.mean(1).argmax()) < 80
+    assert LogMel(rate, hop=rate // 5).n_fft == rate // 5

@@ -74,8 +74,9 @@ def test_a_vocoder_without_features(recipe):
 @pytest.mark.parametrize(
     "flag, line",
     [
-        ("--data.encoder.hop=160", "the vocoder has 320 samples a frame, the data 160: model.init_args.vocoder.init_args.hop: make them the same"),
-        ("--model.vocoder.sample_rate=24000", "the vocoder has 24000 Hz, the data 16000: model.init_args.vocoder.init_args.sample_rate: make them the same"),
+        ("--data.encoder.hop=160", "the vocoder makes 320 samples a frame at 16000 Hz, the data has 160 at 16000 Hz: model.init_args.vocoder.init_args: use for example hop: 160, n_fft: 640"),
+        ("--model.vocoder.sample_rate=24000", "the vocoder makes 320 samples a frame at 24000 Hz, the data has 320 at 16000 Hz: model.init_args.vocoder.init_args: set its sample_rate to 16000"),
+        ("--data.sample_rate=24000", "the vocoder makes 320 samples a frame at 16000 Hz, the data has 480 at 24000 Hz: model.init_args.vocoder.init_args: set its sample_rate to 24000, and use for example hop: 480, n_fft: 1920"),
     ],
 )  # fmt: skip
 def test_a_vocoder_for_other_data(flag, line, recipe):

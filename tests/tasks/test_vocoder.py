@@ -225,6 +225,20 @@ def test_fine_tuning_starts_from_given_weights(tmp_path, mel_data):
                  {k: v for k, v in second.items() if "weight_u" not in k and k[-8:] != "weight_v"})  # fmt: skip
 
 
+def test_long_gradients_are_shortened(tmp_path, mel_data):
+    """Those of both networks, before their steps: with plain SGD no step is longer than rate times norm."""
+    plain = lambda params: torch.optim.SGD(params, lr=1.0)  # noqa: E731
+    for name, most, expected in (("free", None, False), ("short", 0.01, True)):
+        task = small_task(optimizer=plain, max_grad_norm=most)
+        before = {key: value.clone() for key, value in task.named_parameters()}
+        run(tmp_path / name, task, mel_data(), 1)
+        for part in ("vocoder", "discriminator"):
+            moved = [value - before[key] for key, value in task.named_parameters() if key.startswith(part)]
+            assert (torch.cat([m.flatten() for m in moved]).norm() <= 0.0101) == expected, (name, part)
+    with pytest.raises(UsageError, match="max_grad_norm is 0"):
+        small_task(max_grad_norm=0.0)
+
+
 def test_feature_noise_is_for_training_alone(tmp_path, mel_data):
     """The vocoder sees features of that much noise in training, and clean ones in validation."""
     seen = {True: [], False: []}

@@ -18,6 +18,8 @@ def fill(module: nn.Module) -> nn.Module:
             s = 1 + 0.05 * s
         elif key.endswith("bias"):
             s = 0.01 * s
+        elif key.endswith(("alpha", "beta")):
+            s = 0.2 * s
         elif key == "lin_pre.weight":
             s = 0.03 * s
         elif key.endswith("weight_orig"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
-from vocolab.vocoders import HiFiGAN, Vocoder, Vocos
+from vocolab.vocoders import BigVGAN, HiFiGAN, Vocoder, Vocos
 
 BASE = Vocoder
 TINY = {"in_channels": 6, "projection": 16, "channels": 32}
@@ -28,7 +28,20 @@ HIFIGAN = {
     "odd rates": {"upsample_rates": (5, 3), "upsample_kernels": (11, 7)},
 }
 PARTS = {f"HiFiGAN {name}": lambda _, sizes=sizes: HiFiGAN(**TINY | sizes) for name, sizes in HIFIGAN.items()}
+BIGVGAN = {
+    "v1": {"upsample_rates": (5, 4, 2), "upsample_kernels": (11, 8, 4)},
+    "v2 on mels": {
+        "projection": None,
+        "upsample_rates": (4, 2),
+        "upsample_kernels": (8, 4),
+        "final_tanh": False,
+        "final_bias": False,
+    },
+    "Snake": {"upsample_rates": (3, 2), "upsample_kernels": (7, 4), "activation": "snake"},
+}
+PARTS |= {f"BigVGAN {name}": lambda _, sizes=sizes: BigVGAN(**TINY | sizes) for name, sizes in BIGVGAN.items()}
 PARTS |= {"Vocos": lambda _: Vocos(in_channels=6, dim=16, blocks=2, hidden=24)}
+PARTS |= {"Vocos 22.05 kHz": lambda _: Vocos(6, 16, 1, 24, n_fft=1323, hop=441, sample_rate=22050)}
 
 
 def features(vocoder: Vocoder, batch: int, frames: int) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.vocoders.golden import features, fill, tone
+from vocolab.audio.stft import spectrogram
 from vocolab.errors import UsageError
 from vocolab.parts import build, describe
 from vocolab.vocoders import (
@@ -27,7 +28,7 @@ from vocolab.vocoders.normed import SNConv1d
 SMALL = {
     "mpd": lambda: MultiPeriodDiscriminator((2, 3, 5), (4, 8, 8)),
     "msd": lambda: MultiScaleDiscriminator(2, (16, 32, 32), (15, 41, 5), (1, 4, 1), (1, 4, 1)),
-    "stft": lambda: MultiResolutionSTFTDiscriminator(((256, 64), (128, 32)), (4, 4, 4), (1, 2, 1), power=0.5),
+    "stft": lambda: MultiResolutionSTFTDiscriminator(((256, 64), (128, 32, 100)), (4, 4, 4), (1, 2, 1), power=0.5),
 }
 
 
@@ -72,6 +73,31 @@ def test_golden_values(golden_pair, kind, parameters, tensors, lengths, sums, ma
     assert [len(j.maps) for j in fake] == [maps] * len(lengths)
     found = discriminator_loss(real, fake), adversarial_loss(fake), feature_matching_loss(real, fake)
     assert [value.item() for value in found] == pytest.approx(losses, abs=5e-6)
+
+
+def test_univnets_spectrogram_networks():
+    """Parameters, names and scores are those of UnivNet's public code, given the same Hann spectrograms."""
+    network = fill(MultiResolutionSTFTDiscriminator(slope=0.2))
+    assert sum(p.numel() for p in network.parameters()) == 280_902
+    assert list(network.state_dict())[:2] == ["discriminators.0.convs.0.bias", "discriminators.0.convs.0.weight_g"]
+    with torch.no_grad():
+        judged = network(tone())
+    assert [j.score.shape for j in judged] == [(1, 3835), (1, 3870), (1, 4653)] and len(judged[0].maps) == 6
+    assert [j.score.sum().item() for j in judged] == pytest.approx([-39919.297, -141538.27, -10727.203], rel=1e-5)
+
+
+def test_a_window_shorter_than_its_transform_is_that_of_torch_stft():
+    wav = torch.randn(1, 2000)
+    network = MultiResolutionSTFTDiscriminator([[256, 64, 100]], [4, 4], [1, 2])
+    found = spectrogram(wav, network.discriminators[0].window, 64)
+    expected = torch.stft(wav, 256, 64, 100, torch.hann_window(100), pad_mode="reflect", return_complex=True).abs()
+    assert torch.allclose(found, expected.transpose(1, 2).clamp(min=1e-5), atol=1e-5)
+
+
+@pytest.mark.parametrize("resolution", [[256, 64, 300], [255, 64], [256, 0], [256, 120, 100]])
+def test_a_resolution_that_does_not_fit_is_one_line(resolution):
+    with pytest.raises(UsageError, match="hop ≤ window ≤ n_fft"):
+        MultiResolutionSTFTDiscriminator([resolution])
 
 
 @pytest.mark.parametrize("name", SMALL)

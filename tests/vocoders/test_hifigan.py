@@ -70,6 +70,24 @@ def test_folded_v1_size():
     assert sum(p.numel() for p in generator.parameters()) == 16_523_393
 
 
+V3 = {"resblock": 2, "resblock_kernels": (3, 5, 7), "resblock_dilations": ((1, 2), (2, 6), (3, 12))}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parameters"),
+    [
+        ({}, 13_926_017),
+        ({"channels": 128}, 925_985),
+        ({"channels": 256, "upsample_rates": (8, 8, 4), "upsample_kernels": (16, 16, 8)} | V3, 1_462_273),
+    ],
+    ids=["V1", "V2", "V3"],
+)
+def test_the_sizes_of_the_paper(sizes, parameters):
+    """On mels at 22.05 kHz: 13.92M, 0.92M and 1.46M (Kong et al. 2020, table 1)."""
+    mels = {"in_channels": 80, "projection": None, "upsample_rates": (8, 8, 2, 2), "upsample_kernels": (16, 16, 4, 4)}
+    assert sum(p.numel() for p in HiFiGAN(**mels | sizes).fold().parameters()) == parameters
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_weight_norm_is_torchs(training):
     """Values and gradients of a normed convolution equal those of torch's own parametrisation."""
@@ -138,7 +156,10 @@ def test_context_is_the_exact_reach(name):
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ({"upsample_rates": (10, 8, 2, 2), "hop": 256}, "multiply to 320"),
+        (
+            {"upsample_rates": (10, 8, 2, 2), "hop": 256},
+            r"10·8·2·2 = 320 .* hop 256: HiFiGAN: .* \[8, 8, 2, 2\]",
+        ),
         ({"upsample_kernels": (21, 16, 4, 4)}, "kernel 21 does not fit rate 10"),
         ({"upsample_kernels": (8, 16, 4, 4)}, "kernel 8 does not fit rate 10"),
         ({"upsample_kernels": (20, 16, 4)}, "4 upsample_rates, 3 upsample_kernels"),

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from vocolab.audio.waveform import to_float
 from vocolab.errors import VocolabError
 
+HOP_SECONDS, WINDOW_SECONDS = 0.02, 0.064
+
 
 def _hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
     """Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
@@ -61,6 +63,9 @@ class LogMel(nn.Module):
     """HiFi-GAN's log-mel spectrogram (Kong et al. 2020, section 2.3): magnitudes, natural logarithm, floor 1e-5.
     Differentiable.
 
+    Sizes that are not given are those of 16 kHz at any rate: a hop of 20 ms (320 samples), a window of 64 ms (1024; to
+    the nearest multiple of 64 samples, and no shorter than the hop), mels up to half the rate (8000 Hz).
+
     Frame i stands for samples [hop·i, hop·(i+1)): the ends are mirrored by half of n_fft − hop, so T samples give T //
     hop frames.
     """
@@ -71,13 +76,16 @@ class LogMel(nn.Module):
     def __init__(
         self,
         sample_rate: int = 16000,
-        n_fft: int = 1024,
-        hop: int = 320,
+        n_fft: int | None = None,
+        hop: int | None = None,
         n_mels: int = 80,
         fmin: float = 0.0,
-        fmax: float | None = 8000.0,
+        fmax: float | None = None,
     ):
         super().__init__()
+        hop = round(sample_rate * HOP_SECONDS) if hop is None else hop
+        n_fft = max(64 * round(sample_rate * WINDOW_SECONDS / 64), hop) if n_fft is None else n_fft
+        fmax = sample_rate / 2 if fmax is None else fmax
         self.sample_rate, self.n_fft, self.hop = sample_rate, n_fft, hop
         self.n_mels, self.fmin, self.fmax = n_mels, fmin, fmax
         if not 0 < hop <= n_fft:
@@ -105,7 +113,13 @@ class LogMel(nn.Module):
 
 @functools.lru_cache(maxsize=4)
 def _log_mel_module(
-    device: torch.device, sample_rate: int, n_fft: int, hop: int, n_mels: int, fmin: float, fmax: float | None
+    device: torch.device,
+    sample_rate: int,
+    n_fft: int | None,
+    hop: int | None,
+    n_mels: int,
+    fmin: float,
+    fmax: float | None,
 ) -> LogMel:
     return LogMel(sample_rate, n_fft, hop, n_mels, fmin, fmax).to(device)
 
@@ -113,11 +127,11 @@ def _log_mel_module(
 def log_mel(
     wav: Tensor,
     sample_rate: int = 16000,
-    n_fft: int = 1024,
-    hop: int = 320,
+    n_fft: int | None = None,
+    hop: int | None = None,
     n_mels: int = 80,
     fmin: float = 0.0,
-    fmax: float | None = 8000.0,
+    fmax: float | None = None,
 ) -> Tensor:
     """Log-mel spectrogram of wav (..., T) as (..., n_mels, T // hop); see `LogMel`."""
     return _log_mel_module(wav.device, sample_rate, n_fft, hop, n_mels, fmin, fmax)(wav)

@@ -53,7 +53,7 @@ class Samples(Callback):
         folder = Path(trainer.default_root_dir) / "samples" / f"step={step:08d}"
         write(folder / f"{key}.wav", fake, sample_rate, overwrite=True)
         mels = {"original": log_mel(real, sample_rate), "vocoded": log_mel(fake, sample_rate)}
-        figure = mel_figure(mels, folder / f"{key}.png", 320 / sample_rate)
+        figure = mel_figure(mels, folder / f"{key}.png")
         for logger in trainer.loggers:
             log_sample(logger, key, fake, sample_rate, figure, step)
 

@@ -245,15 +245,16 @@ def _match_codes(lm: Namespace | None, data: SpeechDataModule) -> None:
 def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
     """Refuse a vocoder whose rate or hop is not that of the data, and losses that hear another rate than it speaks."""
     vocoder = getattr(model, "vocoder", None)
-    for name, unit in (("sample_rate", "Hz"), ("hop", "samples a frame")):
-        ours, theirs = getattr(vocoder, name, None), getattr(data, name)
-        if ours is not None and theirs and ours != theirs:
-            where = f"model.init_args.vocoder.init_args.{name}"
-            raise UsageError(f"the vocoder has {ours} {unit}, the data {theirs}", where, "make them the same")
+    if vocoder is not None and (vocoder.hop, vocoder.sample_rate) != (data.hop, data.sample_rate):
+        what = f"the vocoder makes {vocoder.hop} samples a frame at {vocoder.sample_rate} Hz"
+        what += f", the data has {data.hop} at {data.sample_rate} Hz"
+        remedies = [f"set its sample_rate to {data.sample_rate}"] if vocoder.sample_rate != data.sample_rate else []
+        remedies += [vocoder.fitting(data.hop)] if vocoder.hop != data.hop else []
+        raise UsageError(what, "model.init_args.vocoder.init_args", ", and ".join(remedies))
     for loss in getattr(model, "losses", ()):
         if vocoder is not None and (rate := getattr(loss, "sample_rate", vocoder.sample_rate)) != vocoder.sample_rate:
             what = f"{type(loss).__name__} hears {rate} Hz, the vocoder speaks {vocoder.sample_rate} Hz"
-            raise UsageError(what, "model.init_args.losses", "give the loss the vocoder's sample_rate and hop")
+            raise UsageError(what, "model.init_args.losses", f"set its sample_rate to {vocoder.sample_rate}")
 
 
 def _check_trainer(config: Namespace) -> None:

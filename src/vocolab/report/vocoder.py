@@ -109,7 +109,7 @@ def _picture(wavs: dict[str, Tensor], rate: int, history: dict, utterance: Store
         "target": f"target voice {speaker}, another sentence",
     }
     for axes, (name, wav) in zip(left.subplots(4, 1), wavs.items(), strict=True):
-        mel_axes(axes, audio.log_mel(wav, rate), titles[name], 320 / rate)
+        mel_axes(axes, audio.log_mel(wav, rate), titles[name])
     axes.set_xlabel("seconds", fontsize=8)
     # Losses of training, and distances of validation.
     for axes, kind in zip(right.subplots(2, 1), ("train/", "val/"), strict=True):

@@ -54,10 +54,13 @@ class VocoderTask(Task):
         adversarial_from: int = 0,
         feature_noise: float = 0.0,
         initialize_from: Path | None = None,
+        max_grad_norm: float | None = None,
     ):
         """`feature_noise`: standard deviation of the noise added to the features in training, for a vocoder that is to
         speak quantised or predicted features. `initialize_from`: start from the weights of a checkpoint, ours or an
-        official one, for fine-tuning; a resume overrides it.
+        official one, for fine-tuning; a resume overrides it. `max_grad_norm`: a longer gradient, of the vocoder or of
+        the discriminator, is shortened to it (BigVGAN: 1000). The trainer's own clipping cannot do it for two
+        optimizers.
         """
         super().__init__(schedule)
         self.vocoder = vocoder
@@ -69,6 +72,9 @@ class VocoderTask(Task):
             raise UsageError(f"feature_noise is {feature_noise}", "model.init_args", "give 0 or more")
         self.feature_noise = feature_noise
         self.initialize_from = initialize_from
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise UsageError(f"max_grad_norm is {max_grad_norm}", "model.init_args", "give a number above 0, or null")
+        self.max_grad_norm = max_grad_norm
         self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
 
     @property
@@ -103,6 +109,7 @@ class VocoderTask(Task):
         optimizer = self.trainer.optimizers[1]
         optimizer.zero_grad()
         self.manual_backward(loss)
+        self._clip(optimizer)
         # Through the strategy, not Lightning's wrapper: the wrapper would count a second step for this batch.
         self.trainer.strategy.optimizer_step(optimizer, lambda: None)
         self.log("train/discriminator", loss.detach())
@@ -117,9 +124,14 @@ class VocoderTask(Task):
         optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
         optimizer.zero_grad()
         self.manual_backward(total)
+        self._clip(optimizer)
         optimizer.step()
         self.log("train/loss", total.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
+
+    def _clip(self, optimizer: Any) -> None:
+        if self.max_grad_norm is not None:
+            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
 
     def validation_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
         return self._evaluate(batch, "val")

@@ -1,6 +1,7 @@
 """Features to waveform, and what trains it."""
 
 from vocolab.vocoders.base import Vocoder
+from vocolab.vocoders.bigvgan import BigVGAN
 from vocolab.vocoders.discriminators import (
     Discriminator,
     Ensemble,
@@ -24,6 +25,7 @@ from vocolab.vocoders.normed import frozen
 from vocolab.vocoders.vocos import Vocos
 
 __all__ = [
+    "BigVGAN",
     "Discriminator",
     "Ensemble",
     "FrameDiscriminator",

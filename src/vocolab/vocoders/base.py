@@ -37,6 +37,10 @@ class Vocoder(nn.Module, ABC):
         """Raise `VocolabError` unless feats is a floating-point tensor (B, L, in_channels) of at least one frame."""
         check_features(feats, self.in_channels, type(self).__name__)
 
+    def fitting(self, hop: int) -> str:
+        """What to write in a recipe for a vocoder of this kind with `hop` samples a frame: a remedy for an error."""
+        return f"set its hop to {hop}"
+
     def fold(self) -> Self:
         """Compute once what every call would compute again (weight norm); return self. It cannot be undone."""
         return self

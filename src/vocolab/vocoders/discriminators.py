@@ -14,7 +14,7 @@ from vocolab.audio.stft import spectrogram
 from vocolab.errors import UsageError
 from vocolab.vocoders.normed import SNConv1d, WNConv1d, WNConv2d
 
-SLOPE = 0.1  # of every LeakyReLU
+SLOPE = 0.1  # of HiFi-GAN's LeakyReLUs
 
 
 @dataclass
@@ -54,11 +54,11 @@ class Ensemble(Discriminator):
         return [judgement for member in self.members for judgement in member(wav)]
 
 
-def _activations(convs: Iterable[nn.Module], conv_post: nn.Module, x: Tensor) -> list[Tensor]:
+def _activations(convs: Iterable[nn.Module], conv_post: nn.Module, x: Tensor, slope: float = SLOPE) -> list[Tensor]:
     """The maps of a `Judgement`: every convolution's activation, then the score's."""
     maps = []
     for conv in convs:
-        x = F.leaky_relu_(conv(x), SLOPE)  # in place: nothing reads the convolution's output itself
+        x = F.leaky_relu_(conv(x), slope)  # in place: nothing reads the convolution's output itself
         maps.append(x)
     return [*maps, conv_post(x)]
 
@@ -77,9 +77,9 @@ class PeriodConv(WNConv2d):
 class PeriodNet(nn.Module):
     """Judges the waveform folded into columns of `period` samples, each column alone."""
 
-    def __init__(self, period: int, channels: Sequence[int], kernel: int, stride: int):
+    def __init__(self, period: int, channels: Sequence[int], kernel: int, stride: int, slope: float):
         super().__init__()
-        self.period = period
+        self.period, self.slope = period, slope
         widths = [1, *channels]
         strides = [stride] * (len(channels) - 1) + [1]
         self.convs = nn.ModuleList(
@@ -91,7 +91,7 @@ class PeriodNet(nn.Module):
     def forward(self, wav: Tensor) -> Judgement:
         wav = F.pad(wav[:, None], (0, -wav.shape[1] % self.period), mode="reflect")
         x = wav.view(len(wav), 1, -1, self.period).transpose(2, 3).contiguous()  # (B, 1, period, T / period)
-        maps = _activations(self.convs, self.conv_post, x)
+        maps = _activations(self.convs, self.conv_post, x, self.slope)
         return Judgement(maps[-1].transpose(2, 3).flatten(1), maps)
 
 
@@ -104,10 +104,12 @@ class MultiPeriodDiscriminator(Discriminator):
         channels: Sequence[int] = (32, 128, 512, 1024, 1024),
         kernel: int = 5,
         stride: int = 3,
+        slope: float = SLOPE,
     ):
         super().__init__()
         self.periods, self.channels, self.kernel, self.stride = periods, channels, kernel, stride
-        self.discriminators = nn.ModuleList(PeriodNet(period, channels, kernel, stride) for period in periods)
+        self.slope = slope  # of the LeakyReLUs below 0
+        self.discriminators = nn.ModuleList(PeriodNet(period, channels, kernel, stride, slope) for period in periods)
 
     def forward(self, wav: Tensor) -> list[Judgement]:
         return [network(wav) for network in self.discriminators]
@@ -185,14 +187,25 @@ class SpectrogramConv(WNConv2d):
 
 
 class ResolutionNet(nn.Module):
-    """Judges a magnitude spectrogram of one resolution."""
+    """Judges a magnitude spectrogram of one resolution: Hann windows of `window` samples in transforms of `n_fft`."""
 
     window: Tensor
 
-    def __init__(self, n_fft: int, hop: int, channels: Sequence[int], strides: Sequence[int], power: float):
+    def __init__(
+        self,
+        n_fft: int,
+        hop: int,
+        window: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        power: float,
+        slope: float,
+    ):
         super().__init__()
-        self.hop, self.power = hop, power
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.hop, self.power, self.slope = hop, power, slope
+        left = (n_fft - window) // 2
+        hann = F.pad(torch.hann_window(window), (left, n_fft - window - left))  # zeros around it, as torch.stft has
+        self.register_buffer("window", hann, persistent=False)
         widths = [1, *channels]
         kernels = [9] * (len(channels) - 1) + [3]  # over bins; 3 over frames
         self.convs = nn.ModuleList(
@@ -203,31 +216,47 @@ class ResolutionNet(nn.Module):
 
     def forward(self, wav: Tensor) -> Judgement:
         x = spectrogram(wav.float(), self.window, self.hop)[:, None] ** self.power  # (B, 1, L, bins)
-        maps = _activations(self.convs, self.conv_post, x)
+        maps = _activations(self.convs, self.conv_post, x, self.slope)
         return Judgement(maps[-1].flatten(1), maps)
 
 
 class MultiResolutionSTFTDiscriminator(Discriminator):
-    """UnivNet's spectrogram discriminator (Jang et al. 2021, section 2.2): one network for each (n_fft, hop).
+    """UnivNet's spectrogram discriminator (Jang et al. 2021, section 2.2), BigVGAN's MRD: one network a resolution.
 
-    `strides` are over the bins, one a layer; over frames there is none. Magnitudes are raised to `power`: 1 is the
-    paper's, less lets the quiet high frequencies count.
+    A resolution is (n_fft, hop, window) in samples; without a third number the window is as long as n_fft. `strides`
+    are over the bins, one a layer; over frames there is none. Magnitudes are raised to `power`: 1 is the paper's, less
+    lets the quiet high frequencies count. `slope` is that of the LeakyReLUs below 0: UnivNet's is 0.2, BigVGAN's 0.1.
     """
 
     def __init__(
         self,
-        resolutions: Sequence[tuple[int, int]] = ((1024, 120), (2048, 240), (512, 50)),
+        resolutions: Sequence[tuple[int, int] | tuple[int, int, int]] = (
+            (1024, 120, 600),
+            (2048, 240, 1200),
+            (512, 50, 240),
+        ),
         channels: Sequence[int] = (32, 32, 32, 32, 32),
         strides: Sequence[int] = (1, 2, 2, 2, 1),
         power: float = 1.0,
+        slope: float = SLOPE,
     ):
         super().__init__()
         if len(channels) != len(strides):
             raise UsageError("channels and strides differ in length", type(self).__name__, "give one a layer")
-        self.resolutions, self.channels, self.strides, self.power = resolutions, channels, strides, power
+        self.resolutions, self.channels, self.strides = resolutions, channels, strides
+        self.power, self.slope = power, slope
         self.discriminators = nn.ModuleList(
-            ResolutionNet(n_fft, hop, channels, strides, power) for n_fft, hop in resolutions
+            ResolutionNet(*_resolution(resolution), channels, strides, power, slope) for resolution in resolutions
         )
 
     def forward(self, wav: Tensor) -> list[Judgement]:
         return [network(wav) for network in self.discriminators]
+
+
+def _resolution(given: Sequence[int]) -> tuple[int, int, int]:
+    """n_fft, hop and window. Raises `UsageError` where the window does not fit into the transform."""
+    n_fft, hop, window = given if len(given) == 3 else (*given, given[0])
+    if n_fft % 2 or not 0 < hop <= window <= n_fft:
+        what = f"resolution {list(given)}"
+        raise UsageError(what, "MultiResolutionSTFTDiscriminator", "give an even n_fft and 0 < hop ≤ window ≤ n_fft")
+    return n_fft, hop, window

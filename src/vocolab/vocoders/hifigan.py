@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vocolab.errors import UsageError
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.normed import WNConv1d, WNConvTranspose1d, fold
+from vocolab.vocoders.upsampling import check_stages, context, suggest
 
 SLOPE = 0.1  # of every LeakyReLU but the last
 LAST_SLOPE = 0.01  # the official code leaves torch's default before conv_post; trained weights rely on it
@@ -109,7 +110,8 @@ class HiFiGAN(Vocoder):
         self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3)
         for conv in (*self.ups, self.conv_post):
             conv.fill_normal(0.01)
-        self.context = self._context(max(block.reach(*kind) for kind in kinds))
+        reach = max(block.reach(*kind) for kind in kinds)
+        self.context = context(self.upsample_rates, self.upsample_kernels, reach, 3)
 
     def forward(self, feats: Tensor) -> Tensor:
         self.check(feats)
@@ -130,28 +132,12 @@ class HiFiGAN(Vocoder):
         """`fold` under its official name."""
         return self.fold()
 
+    def fitting(self, hop: int) -> str:
+        return suggest(hop)
+
     def _check(self) -> None:
         """Raise `UsageError` where the sizes do not fit together."""
-        rates, kernels = self.upsample_rates, self.upsample_kernels
-        if len(rates) != len(kernels):
-            raise UsageError(
-                f"{len(rates)} upsample_rates, {len(kernels)} upsample_kernels", "HiFiGAN", "give one a stage"
-            )
-        for rate, kernel in zip(rates, kernels, strict=True):
-            if kernel < rate or (kernel - rate) % 2:
-                raise UsageError(
-                    f"upsample kernel {kernel} does not fit rate {rate}", "HiFiGAN", f"take {rate} plus an even number"
-                )
-        if self.hop != math.prod(rates):
-            raise UsageError(
-                f"upsample_rates {list(rates)} multiply to {math.prod(rates)}",
-                f"HiFiGAN with hop {self.hop}",
-                "their product must be the hop",
-            )
-        if self.channels % 2 ** len(rates):
-            raise UsageError(
-                f"channels {self.channels}", "HiFiGAN", f"take a multiple of {2 ** len(rates)}: every stage halves them"
-            )
+        check_stages(self.upsample_rates, self.upsample_kernels, self.channels, self.hop, "HiFiGAN")
         if self.resblock not in (1, 2):
             raise UsageError(f"resblock {self.resblock}", "HiFiGAN", "take 1 (V1, V2) or 2 (V3)")
         if len(self.resblock_kernels) != len(self.resblock_dilations):
@@ -162,17 +148,3 @@ class HiFiGAN(Vocoder):
             )
         if any(kernel % 2 == 0 for kernel in self.resblock_kernels):
             raise UsageError(f"resblock_kernels {list(self.resblock_kernels)}", "HiFiGAN", "take odd ones")
-
-    def _context(self, reach: int) -> int:
-        """Frames on each side that a sample depends on.
-
-        reach: that of the widest residual block, in samples of its stage. This walks back from the samples of frame 0
-        to the frames they need: `first` and `last`, at each stage's rate.
-        """
-        first, last = -3, self.hop - 1 + 3  # conv_post
-        for rate, kernel in zip(reversed(self.upsample_rates), reversed(self.upsample_kernels), strict=True):
-            pad = (kernel - rate) // 2
-            # Output o of a transposed convolution takes inputs i with i·rate - pad <= o <= i·rate - pad + kernel - 1.
-            first = -((kernel - 1 - pad - (first - reach)) // rate)
-            last = (last + reach + pad) // rate
-        return max(3 - first, last + 3)  # conv_pre

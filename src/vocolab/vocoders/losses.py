@@ -27,22 +27,25 @@ class WaveLoss(nn.Module, ABC):
 
 
 class MelLoss(WaveLoss):
-    """L1 between log-mel spectrograms (HiFi-GAN equation 3; its λ_mel is the weight)."""
+    """L1 between log-mel spectrograms (HiFi-GAN equation 3; its λ_mel is the weight).
+
+    Sizes that are not given follow from the rate, as those of `vocolab.audio.LogMel` do.
+    """
 
     def __init__(
         self,
         weight: float = 45.0,
         sample_rate: int = 16000,
-        n_fft: int = 1024,
-        hop: int = 320,
+        n_fft: int | None = None,
+        hop: int | None = None,
         n_mels: int = 80,
         fmin: float = 0.0,
-        fmax: float | None = 8000.0,
+        fmax: float | None = None,
     ):
         super().__init__()
-        self.weight, self.sample_rate, self.n_fft, self.hop = weight, sample_rate, n_fft, hop
-        self.n_mels, self.fmin, self.fmax = n_mels, fmin, fmax
         self.log_mel = LogMel(sample_rate, n_fft, hop, n_mels, fmin, fmax)
+        self.weight, self.sample_rate, self.n_mels, self.fmin = weight, sample_rate, n_mels, fmin
+        self.n_fft, self.hop, self.fmax = self.log_mel.n_fft, self.log_mel.hop, self.log_mel.fmax
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         with torch.no_grad():
@@ -53,7 +56,7 @@ class MelLoss(WaveLoss):
 class MultiResolutionSTFTLoss(WaveLoss):
     """Spectral convergence plus L1 of log magnitudes, averaged over resolutions (n_fft, hop).
 
-    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6. The convergence is computed for each row and averaged, so
+    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6; its resolutions are in samples and meant for 24 kHz. The convergence is computed for each row and averaged, so
     that the loss of a batch is the mean of its rows' losses, and several ranks learn what one rank would.
     """
 

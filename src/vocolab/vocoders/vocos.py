@@ -53,11 +53,8 @@ class Vocos(Vocoder):
     ):
         super().__init__()
         if n_fft % hop or n_fft // hop < 2 or (n_fft - hop) % 2:
-            raise UsageError(
-                f"n_fft {n_fft} does not fit hop {hop}",
-                "Vocos",
-                "take n_fft a multiple of hop, at least 2·hop, with n_fft - hop even",
-            )
+            remedy = f"take n_fft a multiple of hop, at least 2·hop, with n_fft - hop even, as {_usual_n_fft(hop)}"
+            raise UsageError(f"n_fft {n_fft} does not fit hop {hop}", "Vocos", remedy)
         if kernel % 2 == 0:
             raise UsageError(f"kernel {kernel} is even", "Vocos", "take an odd one")
         self.in_channels, self.dim, self.blocks, self.hidden, self.kernel = in_channels, dim, blocks, hidden, kernel
@@ -69,13 +66,16 @@ class Vocos(Vocoder):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.layers = nn.ModuleList(ConvNeXtBlock(dim, hidden, kernel, 1 / blocks) for _ in range(blocks))
         self.final_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.head = nn.Linear(dim, n_fft + 2)
+        self.head = nn.Linear(dim, 2 * (n_fft // 2 + 1))
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def fitting(self, hop: int) -> str:
+        return f"use for example hop: {hop}, n_fft: {_usual_n_fft(hop)}"
 
     def spectrum(self, feats: Tensor) -> Tensor:
         """Complex spectrum (B, L, n_fft // 2 + 1) of features (B, L, C)."""
@@ -89,3 +89,8 @@ class Vocos(Vocoder):
     def forward(self, feats: Tensor) -> Tensor:
         self.check(feats)
         return inverse_stft(self.spectrum(feats), self.window, self.hop).clamp(-1.0, 1.0)
+
+
+def _usual_n_fft(hop: int) -> int:
+    """Four hops; for an odd hop three, so that n_fft - hop is even."""
+    return (4 - hop % 2) * hop

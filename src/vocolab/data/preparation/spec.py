@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,9 +73,12 @@ class Preparation:
             raise UsageError(f"{self.codec.size} codes a codebook", "data.codec", "shards hold int16: at most 32768")
         part = self.framing
         if part is not None and self.rate * part.hop % part.sample_rate:
-            hop = self.rate * part.hop / part.sample_rate
-            remedy = f"set --data.sample_rate to a multiple of {part.sample_rate / part.hop:g}"
-            raise UsageError(f"a frame would be {hop:g} samples at {self.rate} Hz", "", remedy)
+            step = part.sample_rate // math.gcd(part.hop, part.sample_rate)
+            below = self.rate // step * step
+            what = f"a frame of {part.hop} samples at {part.sample_rate} Hz"
+            what += f" would be {self.rate * part.hop / part.sample_rate:g} samples at {self.rate} Hz"
+            near = f"{below} or {below + step}" if below else f"{step}"
+            raise UsageError(what, "data.sample_rate", f"set it to a multiple of {step}, as {near}")
 
     def _check_features_dir(self) -> None:
         if self.encoder is None:
