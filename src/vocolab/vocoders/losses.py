@@ -56,8 +56,9 @@ class MelLoss(WaveLoss):
 class MultiResolutionSTFTLoss(WaveLoss):
     """Spectral convergence plus L1 of log magnitudes, averaged over resolutions (n_fft, hop).
 
-    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6; its resolutions are in samples and meant for 24 kHz. The convergence is computed for each row and averaged, so
-    that the loss of a batch is the mean of its rows' losses, and several ranks learn what one rank would.
+    Parallel WaveGAN (Yamamoto et al. 2020), equations 4 to 6; its resolutions are in samples and meant for 24 kHz. The
+    convergence is computed for each row and averaged, so that the loss of a batch is the mean of its rows' losses, and
+    several ranks learn what one rank would.
     """
 
     def __init__(
