@@ -104,7 +104,9 @@ def test_what_a_refusal_suggests_is_taken(name, kind, rate):
     with pytest.raises(UsageError) as refused:
         _ = Recipe(flags).model
     line = str(refused.value)
-    assert line.startswith(f"the vocoder makes 320 samples a frame at 16000 Hz, the data has {rate // 50} at {rate} Hz:")
+    assert line.startswith(
+        f"the vocoder makes 320 samples a frame at 16000 Hz, the data has {rate // 50} at {rate} Hz:"
+    )
     assert f"set its sample_rate to {rate}, and use for example hop: {rate // 50}, " in line
     for key, value in re.findall(r"(hop|n_fft|upsample_rates|upsample_kernels): (\[[\d, ]+\]|\d+)", line):
         flags += [f"--model.vocoder.{key}", value]

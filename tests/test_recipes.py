@@ -18,7 +18,7 @@ import soundfile
 import torch
 import yaml
 
-from tests.data.speech import librispeech, libritts
+from tests.data.speech import librispeech, libritts, vctk
 from tests.overlay import overlay
 from vocolab.cli import main
 from vocolab.recipe import Recipe, load_recipe
@@ -158,6 +158,11 @@ def corpus_with_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def corpus_at_48_khz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vctk(tmp_path_factory.mktemp("vctk"), speakers=5, each=2)
+
+
+@pytest.fixture(scope="session")
 def encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny random EnCodec as the encodec package saves it, and as Hugging Face does."""
     from transformers import EncodecConfig, EncodecModel
@@ -188,10 +193,12 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus"))]
     if "libritts" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_with_text"))]
-        flags += ["--data.shards", str(request.getfixturevalue("shards_of_codes"))]
+    if "vctk" in text:
+        flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_at_48_khz"))]
     if "wavlm" in text:
         flags += ["--data.encoder.checkpoint", str(request.getfixturevalue("wavlm"))]
     if "encodec" in text:
+        flags += ["--data.shards", str(request.getfixturevalue("shards_of_codes"))]
         flags += ["--data.codec.checkpoint", str(request.getfixturevalue("encodec")["retnet" in text])]
     return flags
 
