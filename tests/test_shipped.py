@@ -91,7 +91,8 @@ def test_what_is_no_packaged_name_stays():
 
 def test_the_list(capsys):
     assert main(["recipes"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.split()[0] == "cluster" and all(path.name in last for path in (ROOT / "recipes/cluster").iterdir())
     assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
     for line in lines:
         name, headline = line.split(maxsplit=1)
@@ -118,6 +119,13 @@ def test_a_copy_is_whole(name, capsys, monkeypatch):
     monkeypatch.setattr(shipped, "_packaged", lambda name: None)  # nothing but the copy
     for path in written:
         assert all((path.parent / text).is_file() for text in files_named(yaml.safe_load(path.read_text())))
+
+
+def test_the_cluster_scripts_are_copied(capsys):
+    assert main(["recipes", "copy", "cluster", "mine"]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {path.parent for path in written} == {Path("mine/recipes/cluster")} and len(written) == 3
+    assert all(path.read_bytes() == (ROOT / path.relative_to("mine")).read_bytes() for path in written)
 
 
 def files_named(node: object) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 FOLDERS = ("recipes", "configs")
 SUFFIXES = (".yaml", ".yml")
+CLUSTER = "cluster"  # beside the recipes: the folder of scripts
 
 
 def root() -> Path:
@@ -65,6 +66,11 @@ def _yaml_files(folder: Path) -> list[Path]:
 def recipes() -> dict[str, Path]:
     """The packaged recipes by name."""
     return {path.stem: path for path in sorted(_yaml_files(root() / "recipes"), key=lambda path: path.stem)}
+
+
+def scripts() -> list[Path]:
+    """The packaged scripts that run recipes on a cluster."""
+    return sorted((root() / "recipes" / CLUSTER).glob("*.sh"))
 
 
 def with_slots(path: Path) -> list[Path]:

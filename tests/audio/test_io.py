@@ -180,6 +180,25 @@ def test_a_header_that_promises_more_than_memory_holds(tmp_path):
         audio.read(path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.wav").symlink_to("/dev/zero")
+    for name in ("a.wav", "b.wav"):
+        for function in (audio.read, audio.info):
+            with pytest.raises(VocolabError, match=f"^a pipe or a device, not a sound file: .*{name}: write it to a "):
+                function(tmp_path / name)
+
+
+def test_a_rate_that_no_speech_has_is_a_damaged_header(tmp_path):
+    """Three seconds of samples at 1 Hz would be resampled to half a day."""
+    path = save(tmp_path / "a.wav", np.zeros(48000), 1)
+    for function in (audio.read, audio.info):
+        with pytest.raises(VocolabError, match="^a sample rate of 1 Hz: .*: replace the file"):
+            function(path)
+    assert audio.info(save(tmp_path / "b.wav", np.zeros(4000), 4000)).seconds == 1
+
+
 @pytest.mark.parametrize("error", [ValueError("no\nway"), RuntimeError(), MemoryError(), AssertionError("x")])
 def test_whatever_a_decoder_raises_belongs_to_the_file(speech_file, monkeypatch, error):
     def broken(*_, **__):

@@ -45,6 +45,17 @@ def test_max_time_ends_in_a_checkpoint_of_the_last_step(tmp_path, mel_data):
     assert saved(tmp_path)["global_step"] == trainer.global_step
 
 
+def test_max_time_counts_from_each_start(tmp_path, mel_data):
+    """As the time limit of a queue does; Lightning's Timer counts all runs together."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    run(tmp_path, small_task(discriminator=None), mel_data(), 2, max_time="00:01:00:00")
+    checkpoint = saved(tmp_path)
+    checkpoint["callbacks"]["Timer"]["time_elapsed"]["train"] = 3600.0 * 24
+    torch.save(checkpoint, last)
+    run(tmp_path, small_task(discriminator=None), mel_data(), 4, resume=last, max_time="00:01:00:00")
+    assert saved(tmp_path)["global_step"] == 4
+
+
 def test_only_the_newest_of_the_trail_stay(tmp_path, mel_data):
     task = small_task(discriminator=None)
     trainer = run(tmp_path, task, mel_data(), 30)

@@ -67,6 +67,14 @@ def test_mistakes_on_the_command_line(args, line, capsys):
     assert (out, err) == ("", f"vocolab: error: {line}\n")
 
 
+def test_a_file_whose_name_begins_with_a_dash(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-a.wav").touch()
+    assert main(["convert", "-a.wav", "--ref", "b.wav", "--checkpoint", "c", "-o", "d.wav"]) == 2
+    line = "vocolab: error: unknown argument '-a.wav': command line: write ./-a.wav for the file\n"
+    assert capsys.readouterr().err == line
+
+
 class Raises:
     """A command that ends in the exception given."""
 

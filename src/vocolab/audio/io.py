@@ -25,6 +25,7 @@ EXTENSIONS = frozenset(
 )
 
 BLOCK = 2**22  # frames decoded at once: four minutes at 16 kHz
+MIN_RATE = 1000  # Hz: no speech is below; a damaged header that states 1 Hz turns a second into half a day
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,15 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise VocolabError("a folder, not a sound file", path, "name a file in it")
     if not os.path.exists(path):
         raise VocolabError("no such file", path, "check the path")
+    if not os.path.isfile(path):  # to open a pipe that nobody writes to would wait for ever
+        raise VocolabError("a pipe or a device, not a sound file", path, "write it to a file first")
     # soundfile encodes a str strictly as UTF-8; given bytes, it opens files of any name.
     with _decoding(path, "not a readable sound file"):
-        return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
+        file = soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
+    if file.samplerate < MIN_RATE:
+        file.close()
+        raise VocolabError(f"a sample rate of {file.samplerate} Hz", path, "replace the file: its header is damaged")
+    return file
 
 
 def _mono(file: soundfile.SoundFile, path: Path, promised: int) -> Iterator[np.ndarray]:

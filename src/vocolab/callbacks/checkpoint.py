@@ -60,6 +60,13 @@ class Checkpoint(callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let `max_time` count from each start, as the time limit of a queue does: Lightning's Timer would go on from
+        the time of the runs before, and end a resumed run in its first update.
+        """
+        states: dict[str, Any] = checkpoint.get("callbacks", {})
+        checkpoint["callbacks"] = {name: state for name, state in states.items() if not name.startswith("Timer")}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._whole, self._signal = trainer.global_step, True, 0
         if threading.current_thread() is not threading.main_thread():

@@ -100,6 +100,8 @@ def _run(argv: list[str]) -> int:
         if getattr(module, "TAKES_RECIPE", False):
             rest += [f"--import={imported}" for imported in parsed.imports]  # a key of the recipe
         elif rest:
+            if os.path.exists(rest[0]):  # a file whose name begins with a dash
+                raise UsageError(f"unknown argument {rest[0]!r}", "command line", f"write ./{rest[0]} for the file")
             parser.error(f"unknown argument {rest[0]!r}{_nearest(rest[0], parser)}")
         parsed.rest = rest
         import_parts(parsed.imports, "--import")

@@ -1,7 +1,8 @@
 """List the packaged recipes, or copy one to edit.
 
 copy writes DIR/recipes/NAME.yaml and, under DIR/configs, the files it names. In DIR, -c recipes/NAME.yaml then means
-the copy. A file that differs from the packaged one is replaced only with --overwrite.
+the copy. A file that differs from the packaged one is replaced only with --overwrite. `copy cluster` writes the scripts
+that run recipes under torchrun and SLURM to DIR/recipes/cluster.
 """
 
 from __future__ import annotations
@@ -40,18 +41,13 @@ def _list() -> int:
     width = max(map(len, found), default=0)
     for name, path in found.items():
         print(f"{name:<{width}}  {_headline(path)}")
+    print(f"{shipped.CLUSTER:<{width}}  Scripts: {', '.join(path.name for path in shipped.scripts())}.")
     return 0
 
 
 def copy(name: str, folder: Path, overwrite: bool) -> list[Path]:
-    """Write the packaged recipe `name` and its slot files under `folder`; return the files of the copy."""
-    found = shipped.recipes()
-    recipe = found.get(Path(name).name.removesuffix(".yaml"))
-    if recipe is None:
-        close = difflib.get_close_matches(name, found, 1)
-        remedy = f"did you mean {close[0]}?" if close else "see vocolab recipes"
-        raise UsageError(f"no such recipe {name!r}", "vocolab recipes copy", remedy)
-    targets = {source: folder / source.relative_to(shipped.root()) for source in shipped.with_slots(recipe)}
+    """Write the packaged recipe `name` and its slot files, or the scripts, under `folder`; return the copies."""
+    targets = {source: folder / source.relative_to(shipped.root()) for source in _sources(name)}
     for source, target in targets.items():
         if target.exists() and not overwrite and not _same(source, target):
             raise VocolabError("output exists", target, "choose another DIR or pass --overwrite")
@@ -60,6 +56,19 @@ def copy(name: str, folder: Path, overwrite: bool) -> list[Path]:
             with atomic(target) as temporary:
                 temporary.write_bytes(source.read_bytes())
     return list(targets.values())
+
+
+def _sources(name: str) -> list[Path]:
+    """The packaged files that `name` means."""
+    if name == shipped.CLUSTER:
+        return shipped.scripts()
+    found = shipped.recipes()
+    recipe = found.get(Path(name).name.removesuffix(".yaml"))
+    if recipe is None:
+        close = difflib.get_close_matches(name, [*found, shipped.CLUSTER], 1)
+        remedy = f"did you mean {close[0]}?" if close else "see vocolab recipes"
+        raise UsageError(f"no such recipe {name!r}", "vocolab recipes copy", remedy)
+    return shipped.with_slots(recipe)
 
 
 def _same(source: Path, target: Path) -> bool:
