@@ -65,6 +65,7 @@ SMALL = {
     "MultiResolutionSTFTLoss": {"weight": 3.0},
     "WavLM": {"checkpoint": "microsoft/wavlm-base", "layer": 3},
     "Whisper": {"layer": 1},
+    "HuggingFace": {"checkpoint": "facebook/wav2vec2-xls-r-300m", "layer": 5, "normalize": True},
     "Mel": {"n_mels": 40, "n_fft": 512},
     "BuiltinSpeech": {"val": ["3001-10-0000"]},
     "Folder": {"root": "speech", "val": 0.1, "speaker": "^(x)"},

@@ -44,6 +44,41 @@ def tiny_wavlm(kind: str, depth: int = 8, seed: int = 0) -> nn.Module:
     return model
 
 
+SIZES = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96}
+CONVOLUTIONS = {"conv_dim": (32,) * 7, "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 4}
+HUGGING_FACE = {  # name -> class of transformers, and what its configuration has beside the sizes
+    "HuBERT": ("Hubert", CONVOLUTIONS | KINDS["large"]),
+    "wav2vec 2.0": ("Wav2Vec2", CONVOLUTIONS | KINDS["base"]),
+    "XLS-R": ("Wav2Vec2", CONVOLUTIONS | KINDS["large"] | {"conv_bias": True}),
+    "data2vec": (
+        "Data2VecAudio",
+        {"conv_dim": (32,) * 7, "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}
+        | {"num_conv_pos_embedding_groups": 4},
+    ),
+    "w2v-BERT": ("Wav2Vec2Bert", {}),
+}
+
+
+def tiny_hugging_face(name: str, folder: Path, normalize: bool = True) -> nn.Module:
+    """A random model of an architecture, saved in `folder` with the file that says what it hears."""
+    _compat.torchaudio()
+    import transformers
+
+    kind, settings = HUGGING_FACE[name]
+    config = getattr(transformers, f"{kind}Config")(**SIZES | settings)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, 1.0 if "norm.weight" in parameter_name else 0.0, 0.2)
+    model.save_pretrained(folder)
+    if kind == "Wav2Vec2Bert":
+        transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+    else:
+        transformers.Wav2Vec2FeatureExtractor(do_normalize=normalize).save_pretrained(folder)
+    return model
+
+
 @pytest.fixture(scope="session", params=sorted(KINDS))
 def wavlm_pair(request, tmp_path_factory) -> tuple[nn.Module, Path]:
     """A tiny model and the folder it was saved in, for each kind."""

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.contract import padded, speech
-from tests.encoders.conftest import KINDS, tiny_wavlm
-from vocolab.encoders import Encoder, Mel, WavLM, Whisper
+from tests.encoders.conftest import HUGGING_FACE, KINDS, tiny_hugging_face, tiny_wavlm
+from vocolab.encoders import Encoder, HuggingFace, Mel, WavLM, Whisper
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
 
@@ -23,9 +23,16 @@ def wavlm(folder: Path, kind: str) -> WavLM:
     return WavLM(checkpoint=str(folder / kind), layer=6)
 
 
+def hugging_face(folder: Path, name: str) -> HuggingFace:
+    if not (folder / name).exists():
+        tiny_hugging_face(name, folder / name)
+    return HuggingFace(str(folder / name), layer=3)
+
+
 PARTS = {"Mel": lambda _: Mel(), "Mel at 22.05 kHz": lambda _: Mel(n_mels=20, sample_rate=22050, hop=256, fmax=None)}
 PARTS |= {"Whisper": lambda _: Whisper(layer=1)}
 PARTS |= {f"WavLM {kind}": lambda folder, kind=kind: wavlm(folder, kind) for kind in KINDS}
+PARTS |= {name: lambda folder, name=name: hugging_face(folder, name) for name in HUGGING_FACE}
 
 
 def rows(encoder: Encoder) -> list[torch.Tensor]:
