@@ -22,7 +22,7 @@ from vocolab.lm import AR, NAR, LanguageModel
 from vocolab.lm.backbones import Backbone, Transformer
 from vocolab.parts import build, check_imported, describe, modules_of
 from vocolab.text import Text
-from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, WaveLoss
+from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, Vocos, WaveLoss
 
 BASES = {
     "vocolab.vocoders": (Vocoder, Discriminator, WaveLoss),
@@ -35,6 +35,7 @@ BASES = {
     "vocolab.lm": (LanguageModel,),
     "vocolab.lm.backbones": (Backbone,),
 }
+TINY_VOCODER = Vocos(in_channels=8, dim=8, blocks=1, hidden=8)
 TINY = Transformer(dim=8, heads=2, layers=1)
 # Arguments that have no default, and one that is not the default for each: a lost argument must show.
 REQUIRED = {
@@ -45,6 +46,8 @@ REQUIRED = {
     "LJSpeech": {"root": "speech"},
     "VCTK": {"root": "speech"},
     "Manifest": {"path": "list.tsv"},
+    "LayerStack": {"encoder": Whisper(), "stacked": [0, 1]},
+    "LayerWeights": {"vocoder": TINY_VOCODER, "in_channels": 8},
     "KMeansCodec": {"encoder": Whisper(layer=1)},
     "AR": {"backbone": TINY},
     "NAR": {"backbone": TINY},
@@ -65,6 +68,8 @@ SMALL = {
     "MultiResolutionSTFTLoss": {"weight": 3.0},
     "WavLM": {"checkpoint": "microsoft/wavlm-base", "layer": 3},
     "Whisper": {"layer": 1},
+    "LayerStack": {"encoder": Whisper(checkpoint="weights"), "stacked": [1, 2], "checkpoint": "weights"},
+    "LayerWeights": {"vocoder": TINY_VOCODER, "in_channels": 24},
     "HuggingFace": {"checkpoint": "facebook/wav2vec2-xls-r-300m", "layer": 5, "normalize": True},
     "Mel": {"n_mels": 40, "n_fft": 512},
     "BuiltinSpeech": {"val": ["3001-10-0000"]},

@@ -10,7 +10,7 @@ import torch
 
 from tests.contract import padded, speech
 from tests.encoders.conftest import HUGGING_FACE, KINDS, tiny_hugging_face, tiny_wavlm
-from vocolab.encoders import Encoder, HuggingFace, Mel, WavLM, Whisper
+from vocolab.encoders import Encoder, HuggingFace, LayerStack, Mel, WavLM, Whisper
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
 
@@ -33,6 +33,7 @@ PARTS = {"Mel": lambda _: Mel(), "Mel at 22.05 kHz": lambda _: Mel(n_mels=20, sa
 PARTS |= {"Whisper": lambda _: Whisper(layer=1)}
 PARTS |= {f"WavLM {kind}": lambda folder, kind=kind: wavlm(folder, kind) for kind in KINDS}
 PARTS |= {name: lambda folder, name=name: hugging_face(folder, name) for name in HUGGING_FACE}
+PARTS |= {"LayerStack": lambda _: LayerStack(Whisper(layer=1), [0, 2])}
 
 
 def rows(encoder: Encoder) -> list[torch.Tensor]:

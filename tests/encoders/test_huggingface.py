@@ -45,20 +45,19 @@ def test_a_trimmed_model_gives_the_full_ones_layers(pair, utterances):
 @pytest.mark.parametrize("samples", [7040, 7041, 7359, 7360, 31999, 32000, 719, 560])
 def test_frame_counts(pair, samples):
     _, folder = pair
-    encoder = HuggingFace(folder)
+    encoder = HuggingFace(folder, layer=1)
     padded = samples + encoder.alignment_padding(samples)
     assert (encoder.hop, encoder.dim, encoder.sample_rate) == (320, 48, 16000)
     assert encoder.frames(padded) == samples // 320
-    assert encoder.frames(samples) == (
-        (samples - 400) // 320 + 1 if encoder.min_samples == 400 else samples // 160 // 2
-    )
+    windows = 1 + (samples - 400) // 160  # of w2v-BERT's filterbank, two a frame
+    assert encoder.frames(samples) == ((samples - 400) // 320 + 1 if encoder.min_samples == 400 else windows // 2)
     assert encoder(torch.randn(1, padded)).shape == (1, samples // 320, 48)
 
 
 def test_the_volume_matters_only_where_nothing_is_normalised(tmp_path, utterances):
     tiny_hugging_face("HuBERT", tmp_path, normalize=False)
     wav = torch.stack([utterances[1], utterances[1] / 4])
-    plain, normalised = HuggingFace(tmp_path), HuggingFace(tmp_path, normalize=True)
+    plain, normalised = HuggingFace(tmp_path, 2), HuggingFace(tmp_path, 2, normalize=True)
     assert not torch.allclose(*plain(wav), atol=1e-2)
     torch.testing.assert_close(*normalised(wav), atol=1e-3, rtol=1e-3)
     assert plain.fingerprint()["normalizes"] is False and plain.fingerprint() != normalised.fingerprint()
@@ -113,7 +112,7 @@ def test_a_wrong_checkpoint_is_one_line(tmp_path, wavlm_folder, monkeypatch):
     config = json.loads((tmp_path / "one/config.json").read_text())
     (tmp_path / "one/config.json").write_text(json.dumps(config | {"hidden_size": 64}))
     with pytest.raises(VocolabError, match="has shape .*give weights that fit"):
-        HuggingFace(tmp_path / "one", normalize=True).load()
+        HuggingFace(tmp_path / "one", 1, normalize=True).load()
     (tmp_path / "one/config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "conv_kernel"}))
     with pytest.raises(VocolabError, match="incomplete configuration .no conv_kernel"):
         _ = HuggingFace(tmp_path / "one", normalize=True).hop

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
-from vocolab.vocoders import BigVGAN, HiFiGAN, Vocoder, Vocos
+from vocolab.vocoders import BigVGAN, HiFiGAN, LayerWeights, Vocoder, Vocos
 
 BASE = Vocoder
 TINY = {"in_channels": 6, "projection": 16, "channels": 32}
@@ -42,6 +42,7 @@ BIGVGAN = {
 PARTS |= {f"BigVGAN {name}": lambda _, sizes=sizes: BigVGAN(**TINY | sizes) for name, sizes in BIGVGAN.items()}
 PARTS |= {"Vocos": lambda _: Vocos(in_channels=6, dim=16, blocks=2, hidden=24)}
 PARTS |= {"Vocos 22.05 kHz": lambda _: Vocos(6, 16, 1, 24, n_fft=1323, hop=441, sample_rate=22050)}
+PARTS |= {"LayerWeights": lambda _: LayerWeights(HiFiGAN(**TINY), in_channels=18)}
 
 
 def features(vocoder: Vocoder, batch: int, frames: int) -> Tensor:

@@ -45,7 +45,12 @@ def _identity(vc: KNNVC) -> dict[str, Any]:
     """What decides the numbers of a voice. Where the encoder's weights lie does not."""
     encoder = None
     if vc.encoder is not None:
-        encoder = describe(vc.encoder)
-        encoder["init_args"].pop("checkpoint", None)
-        encoder |= vc.encoder.fingerprint()
+        encoder = _without_places(describe(vc.encoder)) | vc.encoder.fingerprint()
     return {"encoder": encoder, "matching layer": vc.matching_layer, "synthesis layer": vc.synthesis_layer}
+
+
+def _without_places(description: Any) -> Any:
+    """A description without the paths of weights, its own and those of parts within."""
+    if not isinstance(description, dict):
+        return description
+    return {key: _without_places(value) for key, value in description.items() if key != "checkpoint"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -174,16 +174,14 @@ class HuggingFace(Encoder):
             rows.append([F.pad(feats, (0, 0, 0, total - len(feats))) for feats in outputs])
         return [torch.stack(feats) for feats in zip(*rows, strict=True)]
 
-    def encode_long(self, wav: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
+    def encode_pieces(self, wav: Tensor, layers: Sequence[int] | None = None) -> Iterator[list[Tensor]]:
         """As in the base class; what is heard is normalised over the whole recording, so only the network is cut."""
         self._check(wav[None], None)
         wanted = self._layers_or_default(layers, self.config["num_hidden_layers"])
         inputs, frames = self.front.inputs(wav.to(self.placement.dtype)), self.frames(len(wav))
-        pieces = []
         for start, first, last, stop in self._pieces(frames):
             outputs = self._encode(self.front.cut(inputs, start, stop, stop == frames), wanted)
-            pieces.append([feats[first - start : last - start] for feats in outputs])
-        return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
+            yield [feats[first - start : last - start] for feats in outputs]
 
     def frames(self, samples: int) -> int:
         return self.front.frames(samples)

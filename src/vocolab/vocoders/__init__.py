@@ -12,6 +12,7 @@ from vocolab.vocoders.discriminators import (
 )
 from vocolab.vocoders.frames import FrameDiscriminator
 from vocolab.vocoders.hifigan import HiFiGAN
+from vocolab.vocoders.layer_weights import LayerWeights
 from vocolab.vocoders.losses import (
     MelLoss,
     MultiResolutionSTFTLoss,
@@ -31,6 +32,7 @@ __all__ = [
     "FrameDiscriminator",
     "HiFiGAN",
     "Judgement",
+    "LayerWeights",
     "MelLoss",
     "MultiPeriodDiscriminator",
     "MultiResolutionSTFTDiscriminator",

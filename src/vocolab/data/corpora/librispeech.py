@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.listing import Transcripts, audio_files, clean_key, foreign_files, in_order
+from vocolab.data.corpora.listing import MISSING, Transcripts, audio_files, clean_key, foreign_files, in_order
 from vocolab.downloads import fetch_folder
 from vocolab.errors import UsageError, VocolabError
 
@@ -81,8 +81,7 @@ class LibriSpeech(Corpus):
     def _folder(self, name: str) -> Path:
         folder = self._find(name)
         if folder is None:
-            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
-            raise VocolabError(f"no {name} in the corpus", self._root(), remedy)
+            raise VocolabError(f"no {name} in the corpus", self._root(), MISSING)
         return folder
 
     def _find(self, name: str) -> Path | None:

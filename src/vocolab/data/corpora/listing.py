@@ -19,6 +19,7 @@ from vocolab.files import read_lines
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")  # of an utterance; a name in a tar has room for 100 bytes
 KEY_RULE = "keys are up to 90 letters, digits, - and _"
+MISSING = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
 # Formats that speech comes in and libsndfile does not read.
 FOREIGN = tuple(".m4a .m4b .mp4 .aac .3gp .amr .wma .webm .mka .spx .ape .wv .tta .ra".split())
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.listing import KEY, audio_files, clean_key, foreign_files, split_off
+from vocolab.data.corpora.listing import KEY, MISSING, audio_files, clean_key, foreign_files, split_off
 from vocolab.downloads import fetch_folder
 from vocolab.errors import VocolabError
 from vocolab.files import read_lines
@@ -60,8 +60,7 @@ class LJSpeech(Corpus):
     def _folder(self) -> Path:
         folder = self._find()
         if folder is None:
-            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
-            raise VocolabError("no metadata.csv of LJSpeech", Path(self.root).expanduser(), remedy)
+            raise VocolabError("no metadata.csv of LJSpeech", Path(self.root).expanduser(), MISSING)
         return folder
 
     def _find(self) -> Path | None:

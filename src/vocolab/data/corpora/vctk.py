@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vocolab.data.corpora.base import Corpus, Utterance
-from vocolab.data.corpora.listing import audio_files, clean_key, foreign_files, split_off, whole_text
+from vocolab.data.corpora.listing import MISSING, audio_files, clean_key, foreign_files, split_off, whole_text
 from vocolab.downloads import fetch_folder
 from vocolab.errors import UsageError, VocolabError
 
@@ -72,8 +72,7 @@ class VCTK(Corpus):
     def _folder(self) -> Path:
         folder = self._find()
         if folder is None:
-            remedy = "set --data.corpus.root to the folder that holds it, or --data.corpus.download true to fetch it"
-            raise VocolabError(f"no {TRIMMED} or {OLDER} of VCTK", Path(self.root).expanduser(), remedy)
+            raise VocolabError(f"no {TRIMMED} or {OLDER} of VCTK", Path(self.root).expanduser(), MISSING)
         return folder
 
     def _find(self) -> Path | None:

@@ -138,9 +138,9 @@ class Preparation:
 
     def _encoder_spec(self, encoder: Encoder) -> dict[str, Any]:
         """What decides the features. Where they come from a folder, no weights are read, and it matters not which."""
-        described = describe(encoder)
         if self.features_dir is None:
-            return described | encoder.fingerprint()
+            return _with_fingerprints(encoder)
+        described = describe(encoder)
         return described | {"init_args": {k: v for k, v in described["init_args"].items() if k != "checkpoint"}}
 
     @property
@@ -154,9 +154,16 @@ class Preparation:
 
 def _codec_spec(codec: Codec) -> dict[str, Any]:
     """What decides the codes, the encoder within a codec included."""
-    described = describe(codec)
-    arguments = {name: value for name, value in described["init_args"].items() if name not in DECODING}
+    described = _with_fingerprints(codec)
+    kept = {name: value for name, value in described["init_args"].items() if name not in DECODING}
+    return described | {"init_args": kept}
+
+
+def _with_fingerprints(part: Encoder | Codec) -> dict[str, Any]:
+    """A part's description with its fingerprint, and those of encoders within it beside them."""
+    described = describe(part)
+    arguments = dict(described["init_args"])
     for name in arguments:
-        if isinstance(part := getattr(codec, name), Encoder):
-            arguments[name] = arguments[name] | part.fingerprint()
-    return described | {"init_args": arguments} | codec.fingerprint()
+        if isinstance(inner := getattr(part, name), Encoder):
+            arguments[name] = arguments[name] | inner.fingerprint()
+    return described | {"init_args": arguments} | part.fingerprint()
