@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -89,11 +89,21 @@ class Encoder(nn.Module, ABC):
         frames = self.frames(wav.shape[-1])
         for start, first, last, stop in self._pieces(frames):
             # The last piece keeps its tail, as the whole does: windows of the last frames reach into it.
-            end = None if stop == frames else (stop - 1) * self.hop + self._frame_samples()
+            end = None if stop == frames else (stop - 1) * self.hop + self.frame_samples
             samples = wav[start * self.hop : end]
             yield [feats[0, first - start : last - start] for feats in self.layers(samples[None], layers=layers)]
 
-    def _frame_samples(self) -> int:
+    def successive(self, step: int, layers: Sequence[int] | None = None) -> Callable[[Tensor], list[Tensor]]:
+        """A function from windows (T,) of one signal, cut one after the other every `step` samples, to the features
+        (L, dim) of each layer.
+
+        Each window is encoded for itself, unless the encoder measures something of the whole signal: then it is
+        measured on what the function has been given so far.
+        """
+        return lambda wav: [feats[0] for feats in self.layers(wav[None], layers=layers)]
+
+    @property
+    def frame_samples(self) -> int:
         """Samples that a frame needs in order to exist, from its first on."""
         return self.min_samples
 

@@ -52,5 +52,6 @@ class Mel(Encoder):
     def alignment_padding(self, samples: int) -> int:
         return 0
 
-    def _frame_samples(self) -> int:
+    @property
+    def frame_samples(self) -> int:
         return max(self.hop, self.min_samples)

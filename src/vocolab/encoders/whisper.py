@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,8 @@ from vocolab.errors import VocolabError
 
 BUILT_IN = Path(__file__).parents[1] / "assets" / "whisper-tiny.en-encoder-2layers.safetensors"
 N_FFT, MEL_HOP = 400, 160
+DECADES = 8  # from a recording's maximum down to its floor
+FORGET = 0.1  # decades a second by which a live signal's maximum falls, so that one slammed door is not kept for hours
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,20 @@ class Whisper(Encoder):
             pieces.append([feats[0, first - start : last - start] for feats in encoded])
         return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
 
+    def successive(self, step: int, layers: Sequence[int] | None = None) -> Callable[[Tensor], list[Tensor]]:
+        """As in the base class; the maximum that sets the floor is the window's or, where that was more, what is left
+        of the one before: it falls by `FORGET`.
+        """
+        loudest = torch.tensor(-torch.inf)
+
+        def encode(wav: Tensor) -> list[Tensor]:
+            nonlocal loudest
+            log = self._log_mel(wav[None], self._check(wav[None], None))
+            loudest = torch.maximum(log.amax(), loudest.to(log.device) - FORGET * step / self.sample_rate)
+            return [feats[0] for feats in self._encode(_floored(log, loudest), None, layers)]
+
+        return encode
+
     def frames(self, samples: int) -> int:
         return (samples // MEL_HOP + 1) // 2
 
@@ -182,14 +198,22 @@ class Whisper(Encoder):
 
     def _spectrum(self, wav: Tensor, lengths: Tensor) -> Tensor:
         """Whisper's log-mel (B, mels, T // 160), each row with a floor 8 decades under its own maximum."""
+        log = self._log_mel(wav, lengths)
+        exists = torch.arange(log.shape[-1], device=log.device) < (lengths // MEL_HOP)[:, None, None]
+        return _floored(log, log.masked_fill(~exists, -torch.inf).amax(dim=(1, 2), keepdim=True))
+
+    def _log_mel(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """Decimal logarithm (B, mels, T // 160) of the mel power."""
         filters = mel_filterbank(self.sample_rate, N_FFT, self.shape.mels).to(wav.device)
         padded = reflect_pad(wav.float(), N_FFT // 2, N_FFT // 2, lengths)
         window = torch.hann_window(N_FFT, device=wav.device)
         spectrum = torch.stft(padded, N_FFT, MEL_HOP, window=window, center=False, return_complex=True)[..., :-1]
-        log = (filters @ spectrum.abs().square()).clamp(min=1e-10).log10()  # (B, mels, M)
-        exists = torch.arange(log.shape[-1], device=log.device) < (lengths // MEL_HOP)[:, None, None]
-        loudest = log.masked_fill(~exists, -torch.inf).amax(dim=(1, 2), keepdim=True)
-        return (torch.maximum(log, loudest - 8) + 4) / 4
+        return (filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
+
+
+def _floored(log: Tensor, loudest: Tensor) -> Tensor:
+    """Whisper's input: log-mel (B, mels, M) with its floor `DECADES` under the loudest, scaled."""
+    return (torch.maximum(log, loudest - DECADES) + 4) / 4
 
 
 def sinusoids(length: int, dim: int, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from vocolab.imports import import_parts
 from vocolab.matching import average
 from vocolab.parts import build, check_imported
 from vocolab.pipelines.references import listed
+from vocolab.pipelines.stream import Stream
 from vocolab.pipelines.voice import Gathering, Voice, as_features
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
@@ -199,6 +200,26 @@ class KNNVC(nn.Module):
         if loudness is None:
             return Level(wav, 0.0, "")
         return audio.normalize_loudness(wav, self.sample_rate, loudness, source, rate)
+
+    def stream(
+        self,
+        voice: Voice,
+        topk: int | None = None,
+        context: float = 2.0,
+        lookahead: float = 0.2,
+        block: float = 0.2,
+        loudness: float | None = -16.0,
+        sample_rate: int | None = None,
+    ) -> Stream:
+        """Convert speech while it comes in: `feed(chunk)` returns what is ready, `end()` the rest. See `Stream`.
+
+        Frames are encoded `block` seconds at a time, with `context` seconds before them and `lookahead` seconds after
+        them: more of each is nearer to `convert`, which sees the whole. `loudness` in LKFS: the gain that brings the
+        voice there, None for no gain; a stream cannot know how loud its source will be. `sample_rate`: that of the
+        chunks (default: the encoder's).
+        """
+        encoder, topk = self._encoder(), self.topk if topk is None else topk
+        return Stream(self, voice, encoder, topk, context, lookahead, block, loudness, sample_rate)
 
     def match(
         self,
