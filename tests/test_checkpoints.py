@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from vocolab.checkpoints import export_hifigan, load_vocoder, load_weights, offi
 from vocolab.errors import VocolabError
 from vocolab.parts import describe
 from vocolab.torchfile import read_torch
-from vocolab.vocoders import Ensemble, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocos
+from vocolab.vocoders import BigVGAN, Ensemble, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocos
 
 SMALL = {"channels": 32, "upsample_rates": (10, 8, 2, 2), "upsample_kernels": (20, 16, 4, 4)}
 SMALL_MPD = {"periods": (2, 3), "channels": (4, 8)}
@@ -143,6 +144,36 @@ def test_official_config_beside_decides(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = load_vocoder(tmp_path / "g_00000001").vocoder
     assert describe(found) == describe(generator)
+
+
+def official_bigvgan(state: dict) -> dict:
+    """The same weights as NVIDIA's files have them: filters beside every activation, each upsampling in a list."""
+    renamed = {re.sub(r"^(ups\.\d+)\.", r"\1.0.", key): value for key, value in state.items()}
+    acts = {key.partition(".act.")[0] for key in state if ".act." in key}
+    return renamed | {f"{act}.{name}.filter": torch.zeros(12) for act in acts for name in ("upsample", "downsample")}
+
+
+@pytest.mark.parametrize(("bands", "rate"), [(80, 22050), (100, 24000), (128, 44100)])
+@pytest.mark.parametrize("version", [1, 2])
+def test_published_bigvgan_sizes_come_from_the_shapes(tmp_path, bands, rate, version):
+    first = version == 1
+    stages = {"upsample_rates": (4, 2, 2), "upsample_kernels": (8, 4, 4)}
+    generator = BigVGAN(bands, None, 32, **stages, final_tanh=first, final_bias=first, sample_rate=rate)
+    state = official_bigvgan(generator.state_dict() if first else generator.fold().state_dict())
+    torch.save({"generator": with_parametrizations(state)}, tmp_path / "bigvgan_generator.pt")
+    found = load_vocoder(tmp_path / "bigvgan_generator.pt").vocoder
+    assert describe(found) == describe(generator)
+    mels = torch.randn(1, 3, bands)
+    with torch.no_grad():
+        assert torch.equal(found(mels), generator(mels))
+    (tmp_path / "config.json").write_text(json.dumps({"upsample_rates": [4, 2, 2], "sampling_rate": 32000}))
+    assert load_vocoder(tmp_path / "bigvgan_generator.pt").vocoder.sample_rate == 32000
+
+
+def test_a_bigvgan_of_snake_is_known_by_its_weights(tmp_path):
+    generator = BigVGAN(8, 16, 32, (4, 2), (8, 4), activation="snake")
+    torch.save({"generator": official_bigvgan(generator.state_dict())}, tmp_path / "g_00000001")
+    assert load_vocoder(tmp_path / "g_00000001").vocoder.activation == "snake"
 
 
 class Task(nn.Module):

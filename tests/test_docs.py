@@ -63,22 +63,6 @@ def test_links_lead_to_files(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
-def test_the_page_on_other_sample_rates_fits_together(tmp_path, speech_folder):
-    from vocolab.errors import UsageError
-    from vocolab.recipe import Recipe
-
-    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs/folder.md").read_text(), re.S)[1]
-    (tmp_path / "24k.yaml").write_text(block)
-    base = ["-c", str(ROOT / "recipes/hifigan_plain.yaml"), "-c", str(tmp_path / "24k.yaml")]
-    base += ["--data.encoder", str(ROOT / "configs/encoder/whisper_tiny.yaml"), "--model.vocoder.channels", "32"]
-    recipe = Recipe(base)
-    assert (recipe.data.hop, recipe.model.vocoder.hop, recipe.model.vocoder.sample_rate) == (480, 480, 24000)
-    with pytest.raises(UsageError, match="MelLoss hears 16000 Hz, the vocoder speaks 24000 Hz"):
-        _ = Recipe(
-            [*base, "--model.losses", "[{class_path: MelLoss, init_args: {sample_rate: 16000, fmax: 8000}}]"]
-        ).model
-
-
 def test_the_page_on_architecture_names_what_is_there():
     page, source = (ROOT / "docs/architecture.md").read_text(), ROOT / "src" / "vocolab"
     named = set(re.findall(r"\b([\w/]+\.py)\b", page))

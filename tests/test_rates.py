@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from tests.data.speech import samples
 from tests.overlay import overlay
@@ -18,6 +19,7 @@ from vocolab.cli import main
 from vocolab.data.shards.index import Index
 from vocolab.errors import UsageError
 from vocolab.recipe import Recipe, load_recipe
+from vocolab.vocoders import Vocos
 
 ROOT = Path(__file__).parents[1]
 ENCODER = ["--data.encoder", str(ROOT / "configs/encoder/whisper_tiny.yaml"), "--data.encoder.layer", "1"]
@@ -25,8 +27,8 @@ TONE = 10000  # Hz: no speech at 16 kHz has it
 
 
 def recordings(source: Path, folder: Path, rate: int) -> Path:
-    """The real utterances of `source`, SPEAKER/NAME, at another rate and with a tone that only this rate can hold."""
-    for file in sorted(source.rglob("*.opus")):
+    """Real utterances of two speakers of `source`, at another rate and with a tone that 16 kHz cannot hold."""
+    for file in sorted(source.rglob("300[12]/*-000[012].opus")):
         wav, _ = audio.read(file, rate)
         tone = 0.05 * torch.sin(2 * torch.pi * TONE * torch.arange(len(wav)) / rate)
         audio.write(folder / file.parent.name / f"{file.stem}.wav", 0.9 * wav + tone, rate)
@@ -89,6 +91,29 @@ def test_a_vocoder_is_there_for_every_usual_rate(name, rate):
     assert (vocoder.hop, vocoder.sample_rate) == (rate // 50, rate)
     assert (loss.sample_rate, loss.hop, loss.fmax) == (rate, rate // 50, rate / 2)
     assert vocoder(torch.randn(1, 3, recipe.data.feature_dim)).shape == (1, 3 * rate // 50)
+
+
+def test_a_loss_that_hears_another_rate_is_refused():
+    flags = {"data.encoder": ROOT / "configs/encoder/whisper_tiny.yaml", "model.vocoder.channels": 32}
+    flags |= {
+        "model.losses": [{"class_path": "MelLoss", "init_args": {"sample_rate": 16000}}],
+        "model.discriminator": None,
+    }
+    with pytest.raises(UsageError, match="MelLoss hears 16000 Hz, the vocoder speaks 24000 Hz: .* to 24000$"):
+        _ = load_recipe(ROOT / "recipes/hifigan_24k.yaml", flags).model
+
+
+def test_the_table_of_rates_is_true():
+    """Of `docs/vocoders.md`: each row's vocoder has these sizes, and an inverse STFT with this n_fft can be built."""
+    page = (ROOT / "docs/vocoders.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| (\d+) \| `(\S+)` \| ([\d·]+), ([\d ]+) \| `n_fft: (\d+)` \|$", page, re.M)
+    assert len(rows) == 5
+    for rate, hop, file, rates, kernels, n_fft in rows:
+        sizes = yaml.safe_load((ROOT / file).read_text())["init_args"]
+        assert (sizes["sample_rate"], sizes["hop"]) == (int(rate.replace(",", "")), int(hop))
+        assert sizes["upsample_rates"] == [int(r) for r in rates.split("·")]
+        assert sizes["upsample_kernels"] == [int(k) for k in kernels.split()]
+        assert Vocos(4, 8, 1, 8, n_fft=int(n_fft), hop=int(hop)).hop == int(hop)
 
 
 VOCODERS = [("hifigan_v2", "HiFiGAN"), ("bigvgan_base", "BigVGAN"), ("vocos_small", "Vocos")]

@@ -20,8 +20,10 @@ import yaml
 
 from tests.data.speech import librispeech, libritts, vctk
 from tests.overlay import overlay
+from vocolab.checkpoints import export_hifigan
 from vocolab.cli import main
 from vocolab.recipe import Recipe, load_recipe
+from vocolab.vocoders import HiFiGAN
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -163,6 +165,14 @@ def corpus_at_48_khz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An official generator file for the features of `wavlm`, of the size that the overlay gives."""
+    path = tmp_path_factory.mktemp("official") / "g_00000007.pt"
+    export_hifigan(HiFiGAN(32, 32, 32), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def encodec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny random EnCodec as the encodec package saves it, and as Hugging Face does."""
     from transformers import EncodecConfig, EncodecModel
@@ -193,6 +203,10 @@ def paths(request: pytest.FixtureRequest) -> list[str]:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus"))]
     if "libritts" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_with_text"))]
+    if "corpus/folder.yaml\n" in text:
+        flags += ["--data.corpus.root", str(request.getfixturevalue("speech_folder"))]
+    if "initialize_from" in text:
+        flags += ["--model.initialize_from", str(request.getfixturevalue("tiny_generator"))]
     if "vctk" in text:
         flags += ["--data.corpus.root", str(request.getfixturevalue("corpus_at_48_khz"))]
     if "wavlm" in text:
@@ -344,6 +358,20 @@ def test_the_lines_of_the_page_parse(monkeypatch):
         config = Recipe(["-c", "recipes/valle_retnet.yaml", *shlex.split(line)], "vocolab fit").config
         if line.startswith("--model.lm AR"):
             assert config.model.init_args.lm.class_path == "vocolab.lm.AR"
+
+
+def test_the_ways_to_train_a_vocoder_parse(monkeypatch):
+    """The first table of `docs/vocoders.md`: what each line names is what the recipe then has."""
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "vocoders.md").read_text().split("\n## ")[0]
+    lines = re.findall(r"`(-c [^`]+)`", page)
+    assert len(lines) >= 10
+    for line in lines:
+        task = Recipe(shlex.split(line), "vocolab fit").config.model.init_args
+        for slot, file in re.findall(r"--model\.(vocoder|discriminator) (\S+)", line):
+            wanted = yaml.safe_load((ROOT / file).read_text())
+            assert task[slot].class_path.endswith("." + wanted["class_path"])
+            assert {key: task[slot].init_args[key] for key in wanted["init_args"]} == wanted["init_args"], line
 
 
 @pytest.mark.parametrize("name", ["retnet", "mixtral"])

@@ -225,6 +225,20 @@ def test_fine_tuning_starts_from_given_weights(tmp_path, mel_data):
                  {k: v for k, v in second.items() if "weight_u" not in k and k[-8:] != "weight_v"})  # fmt: skip
 
 
+def test_each_of_several_losses_of_a_kind_counts(tmp_path, mel_data):
+    """Mel losses of several resolutions, as BigVGAN's second version has them."""
+    logged = {}
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            logged.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    losses = [MelLoss(15, n_fft=n_fft, hop=n_fft // 4) for n_fft in (512, 1024, 2048)]
+    run(tmp_path, small_task(losses=losses, discriminator=None), mel_data(), 1, callbacks=[Watch()])
+    terms = [logged[f"train/{name}"] for name in ("mel_loss", "mel_loss_2", "mel_loss_3")]
+    assert len(set(terms)) == 3 and logged["train/loss"] == pytest.approx(sum(terms), rel=1e-5)
+
+
 def test_long_gradients_are_shortened(tmp_path, mel_data):
     """Those of both networks, before their steps: with plain SGD no step is longer than rate times norm."""
     plain = lambda params: torch.optim.SGD(params, lr=1.0)  # noqa: E731

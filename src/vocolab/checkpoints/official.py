@@ -1,4 +1,4 @@
-"""The official layouts of HiFi-GAN and kNN-VC: `g_*`, `prematch_g_*`, `do_*.pt`."""
+"""The official layouts of HiFi-GAN, kNN-VC and BigVGAN: `g_*`, `prematch_g_*`, `do_*.pt`, `bigvgan_generator.pt`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from torch import Tensor, nn
 from vocolab.checkpoints.content import State, fill
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
-from vocolab.vocoders import HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
+from vocolab.vocoders import BigVGAN, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
+
+ACT = "activation_post.act.alpha"  # a weight that every BigVGAN has, and no HiFi-GAN
 
 
 def official_names(state: State) -> dict[str, Tensor]:
     """`state` with the names of torch's parametrizations replaced by those of the official checkpoints.
 
-    Order is kept, except that an official convolution states its bias first.
+    Order is kept, except that an official convolution states its bias first. Of BigVGAN's, the filters are left out,
+    which are the same in every file, and each upsampling convolution is taken out of the list it is alone in.
     """
     renamed = {}
     spectral = {key.removesuffix(".0._u") for key in state if key.endswith(".parametrizations.weight.0._u")}
     for key, value in state.items():
+        if key.endswith(".filter"):
+            continue
+        key = re.sub(r"^(ups\.\d+)\.0\.", r"\1.", key)
         stem, found, rest = key.partition(".parametrizations.weight")
         if not found:
             renamed[key] = value
@@ -35,9 +41,10 @@ def official_names(state: State) -> dict[str, Tensor]:
     return renamed
 
 
-def generator(state: State, path: str | Path) -> HiFiGAN:
+def generator(state: State, path: str | Path) -> HiFiGAN | BigVGAN:
     """The vocoder whose weights an official file holds under `generator`, by the names of `official_names`."""
-    vocoder = HiFiGAN(**_sizes(state, Path(path)))
+    sizes = _sizes(state, Path(path))
+    vocoder = BigVGAN(**_sizes_of_bigvgan(state, sizes, Path(path))) if ACT in state else HiFiGAN(**sizes)
     if "conv_pre.weight" in state:  # saved after remove_weight_norm
         vocoder.fold()
     fill(vocoder, state, path)
@@ -86,6 +93,23 @@ def _sizes(state: State, path: Path) -> dict[str, Any]:
     hop = int(torch.tensor(sizes["upsample_rates"]).prod())
     sizes.setdefault("sample_rate", 22050 if hop == 256 and not projected else hop * 50)
     return sizes
+
+
+def _sizes_of_bigvgan(state: State, sizes: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Arguments of `BigVGAN` for official weights, given those that `HiFiGAN` would have.
+
+    Without a config the sample rate is that of the published models with as many mels. The first version, alone with a
+    bias in its last convolution, ends with tanh.
+    """
+    if sizes.pop("resblock") != 1:
+        raise VocolabError("blocks without a second convolution", path, "give a published BigVGAN generator")
+    first = "conv_post.bias" in state
+    published = {80: 22050, 100: 24000, 128: 44100}.get(sizes["in_channels"])
+    if published and "sampling_rate" not in _official_config(path.with_name("config.json")):
+        sizes["sample_rate"] = published
+    activation = "snakebeta" if ACT.replace("alpha", "beta") in state else "snake"
+    blocks = {"block_kernels": sizes.pop("resblock_kernels"), "block_dilations": sizes.pop("resblock_dilations")}
+    return sizes | blocks | {"activation": activation, "final_tanh": first, "final_bias": first}
 
 
 def _official_config(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ losses.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ class VocoderTask(Task):
         self.log("train/discriminator", loss.detach())
 
     def _step_vocoder(self, discriminator: Discriminator | None, real: Tensor, fake: Tensor) -> None:
-        terms = {_snake(type(loss).__name__): loss.weight * loss(fake, real) for loss in self.losses}
+        named = zip(_names(self.losses), self.losses, strict=True)
+        terms = {name: loss.weight * loss(fake, real) for name, loss in named}
         if discriminator is not None:
             misled, matched = generator_losses(discriminator, real, fake)
             terms |= {"adversarial": self.adversarial * misled, "feature_matching": self.feature_matching * matched}
@@ -173,6 +175,17 @@ def _matching(data: Any) -> dict[str, Any]:
     matching, synthesis = (None, None) if preparation is None else preparation.layers
     topk = getattr(getattr(data, "prematch", None), "topk", 4)
     return {"topk": topk, "matching_layer": matching, "synthesis_layer": synthesis}
+
+
+def _names(losses: Iterable[nn.Module]) -> list[str]:
+    """A metric's name for each loss: that of its class, numbered from the second of a class on."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for loss in losses:
+        name = _snake(type(loss).__name__)
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return names
 
 
 def _snake(name: str) -> str:

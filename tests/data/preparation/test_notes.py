@@ -135,3 +135,13 @@ def test_names_that_are_not_utf8(tmp_path, capsys):
         os.fsdecode(b"ann\xff/%d\xe9.opus" % n) for n in range(3)
     }
     assert manifest(tmp_path / "out")["skipped"][0]["path"] == os.fsdecode(b"ann\xff/bad\xe9.wav")
+
+
+def test_recordings_of_a_lower_rate_than_the_shards_are_counted(tmp_path, capsys):
+    for name in ("ann/a", "ann/b", "bob/a"):
+        tone(tmp_path / f"in/{name}.wav")
+    soundfile.write(tmp_path / "in/bob/b.wav", np.zeros(4800), 48000)
+    corpus = Folder(tmp_path / "in", val=0.0)
+    line = "3 of 4 files have less than 24,000 Hz, as 16,000: resampled, with nothing above 8,000 Hz"
+    assert line in "\n".join(said(corpus, tmp_path / "24", capsys, encoder=Mel(), sample_rate=24000))
+    assert "resampled" not in "\n".join(said(corpus, tmp_path / "16", capsys, encoder=Mel()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,17 @@ def foreign(corpus: Corpus) -> str:
     """A line about files of formats that are not read; "" if there are none."""
     found = corpus.foreign()
     return f"passed over {len(found):,} files in formats that are not read, {how_to_convert(found)}" if found else ""
+
+
+def lower(rates: Mapping[int, int], rate: int) -> str:
+    """A line about files whose sample rate is below `rate`, that of the shards; "" if there are none. `rates`: how many
+    files have which.
+    """
+    found = {theirs: count for theirs, count in rates.items() if theirs < rate}
+    if not found:
+        return ""
+    of = f"{sum(found.values()):,} of {sum(rates.values()):,} files"
+    return f"{of} have less than {rate:,} Hz, as {min(found):,}: resampled, with nothing above {min(found) // 2:,} Hz"
 
 
 def skipped(manifest: dict[str, Any], shards: Path) -> str:

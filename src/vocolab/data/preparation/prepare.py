@@ -112,6 +112,7 @@ class _Run:
             with beating(self.work):
                 listed = scan.scan(self.preparation)
             self.display.say(notes.foreign(self.preparation.corpus))
+            self.display.say(notes.lower(listed["rates"], self.preparation.rate))
             scan.save(self.work, listed | {"spec": self.spec})
         self.wait(lambda: self.work.finished("scan", "all"), "the list of files")
         begun = self.work.read("scan", "all")["spec"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,20 +66,22 @@ def scan(preparation: Preparation) -> dict[str, Any]:
     for split, utterances in splits.items():
         _check_keys(split, utterances)
     found = [(split, u) for split in splits for u in sorted(splits[split], key=lambda u: (u.speaker, u.key))]
-    items, skipped = [], []
-    seconds_of = functools.partial(_seconds, spoken=preparation.text is not None)
+    items, skipped, rates = [], [], []
+    header_of = functools.partial(_header, spoken=preparation.text is not None)
     with ThreadPoolExecutor(16) as threads:  # reading headers waits for the disk, not for the processor
-        for (split, u), seconds in zip(found, threads.map(seconds_of, found), strict=True):
-            if isinstance(seconds, str):
-                skipped.append({"path": u.source, "reason": seconds})
+        for (split, u), info in zip(found, threads.map(header_of, found), strict=True):
+            if isinstance(info, str):
+                skipped.append({"path": u.source, "reason": info})
             else:
-                items.append([split, seconds, dataclasses.asdict(u) | {"path": str(Path(u.path).absolute())}])
+                items.append([split, info.seconds, dataclasses.asdict(u) | {"path": str(Path(u.path).absolute())}])
+                rates.append(info.sample_rate)
     kept = {split for split, _, _ in items}
     lost = [split for split, _ in found if split not in kept]
     if lost or not items:
         raise nothing_left(len(found), lost if kept else [], skipped)
     listing = notes.listing([u.source for _, u in found])
-    return {"items": items, "skipped": skipped, "units": list(_units(items, preparation)), "listing": listing}
+    units = list(_units(items, preparation))
+    return {"items": items, "skipped": skipped, "units": units, "listing": listing, "rates": dict(Counter(rates))}
 
 
 def nothing_left(files: int, lost: Sequence[str], skipped: Sequence[dict[str, str]]) -> VocolabError:
@@ -104,8 +106,8 @@ def load(work: Work) -> Scan:
     return Scan(items, found["skipped"], units, found.get("listing"))
 
 
-def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
-    """Duration, or the reason why the file cannot be used. `spoken`: a file without a text cannot be used either."""
+def _header(found: tuple[str, Utterance], spoken: bool) -> audio.AudioInfo | str:
+    """Length and rate, or the reason why the file cannot be used. `spoken`: without a text it cannot be used either."""
     if spoken and not (found[1].text or "").strip():
         return "no text"
     try:
@@ -114,7 +116,7 @@ def _seconds(found: tuple[str, Utterance], spoken: bool) -> float | str:
         return error.what
     if info.samples == 0:
         return "empty"
-    return info.seconds if info.seconds >= MIN_SECONDS else too_short(info.seconds)
+    return info if info.seconds >= MIN_SECONDS else too_short(info.seconds)
 
 
 def too_short(seconds: float) -> str:
