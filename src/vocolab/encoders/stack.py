@@ -63,6 +63,9 @@ class LayerStack(Encoder):
         for piece in self.encoder.encode_pieces(wav, self._needed(layers)):
             yield self._side_by_side(piece, layers)
 
+    def width(self, layer: int | None) -> int:
+        return self.dim if layer == STACK else self.encoder.width(layer)
+
     def frames(self, samples: int) -> int:
         return self.encoder.frames(samples)
 
