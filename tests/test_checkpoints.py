@@ -82,6 +82,30 @@ def test_official_round_trip(tmp_path, name):
     assert equal(again["generator"], state)
 
 
+def test_the_order_of_the_official_file(tmp_path):
+    """Of each convolution the bias, the magnitude, the direction; `lin_pre` has its weight first."""
+    export_hifigan(wavlm_generator(), tmp_path / "g.pt")
+    keys = list(torch.load(tmp_path / "g.pt", weights_only=True)["generator"])
+    blocks = [f"resblocks.{n}.{c}.{i}" for n in range(12) for c in ("convs1", "convs2") for i in range(3)]
+    convolutions = ["conv_pre", *(f"ups.{i}" for i in range(4)), *blocks, "conv_post"]
+    expected = ["lin_pre.weight", "lin_pre.bias"]
+    assert keys == expected + [f"{c}.{part}" for c in convolutions for part in ("bias", "weight_g", "weight_v")]
+
+
+def test_a_folded_vocoder_gets_its_weight_norm_back(tmp_path):
+    """Under the same keys, and it speaks as before; a filter of zeros stays one."""
+    generator = wavlm_generator().eval()
+    with torch.no_grad():
+        generator.conv_pre.weight_g[3] = 0
+    keys, feats = list(generator.state_dict()), torch.randn(1, 4, 24)
+    generator.fold()
+    export_hifigan(generator, tmp_path / "g.pt")
+    assert list(torch.load(tmp_path / "g.pt", weights_only=True)["generator"]) == keys
+    with torch.no_grad():
+        assert torch.allclose(load_vocoder(tmp_path / "g.pt").vocoder(feats), generator(feats), atol=1e-7)
+    assert load_vocoder(tmp_path / "g.pt").vocoder.conv_pre.kernel()[3].abs().max() == 0
+
+
 def test_names_of_parametrizations_are_read(tmp_path):
     state = wavlm_generator().state_dict()
     torch.save({"generator": with_parametrizations(state)}, tmp_path / "g_new.pt")
@@ -287,8 +311,6 @@ def test_other_content_is_one_line(tmp_path):
 def test_export_refuses(tmp_path):
     with pytest.raises(VocolabError, match="no official layout"):
         export_hifigan(Vocos(12, dim=16, blocks=1, hidden=32), tmp_path / "g.pt")
-    with pytest.raises(VocolabError, match="weight norm was removed"):
-        export_hifigan(wavlm_generator().fold(), tmp_path / "g.pt")
     export_hifigan(wavlm_generator(), tmp_path / "g.pt")
     with pytest.raises(VocolabError, match="exists"):
         export_hifigan(wavlm_generator(), tmp_path / "g.pt")

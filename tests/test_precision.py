@@ -233,7 +233,7 @@ def test_what_preparation_stores_is_computed_in_it(seen, tmp_path):
 def test_what_the_pipelines_match_and_encode_is_computed_in_it(seen):
     vc = KNNVC(Vocos(80, dim=16, blocks=1, hidden=16), Mel(), topk=1)
     wav = audio.read(tiny.SPEECH[0], 16000)[0][:16000]
-    vc.match(vc.get_features(wav), vc.get_matching_set([wav], 0))
+    vc.match(vc.get_features(wav), vc.get_matching_set([wav], vad_trigger_level=0))
     tts = TTS(tiny.language_model(), tiny.codec(), Characters(), SymbolMap(tiny.SYMBOLS, ["en"]))
     tts("a", tiny.SPEECH[0], max_ar_steps=3)
     names = ("Mel.layers", "Pool.__init__", "Pool.knn", "KMeansCodec.encode", "KMeansCodec.decode")

@@ -22,6 +22,7 @@ from vocolab.extras import required
 from vocolab.files import atomic, check_absent, local_path
 from vocolab.lm import LanguageModel
 from vocolab.parts import build, check_imported, describe
+from vocolab.remote import model_file
 
 
 def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = F
     licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
     model, `output` exists, or the disk refuses.
     """
-    path, output = local_path(path), local_path(output)
+    path, output = model_file(path), local_path(output)
     check_absent(output, overwrite)
     content = consolidate(path) if path.is_dir() else read_checkpoint(path)
     if content.get(CARD, {}).get("kind") == "lm":

@@ -76,10 +76,15 @@ def test_layers_come_in_the_order_asked(make):
     encoder = make()
     wav = rows(encoder)[0][None]
     if encoder.layer is None:
+        assert encoder.depth is None
         assert torch.equal(encoder.layers(wav)[0], encoder(wav))
         with pytest.raises(VocolabError, match="no layers"):
             encoder.layers(wav, layers=[1])
         return
+    assert 0 < encoder.depth and encoder.layer <= encoder.depth
+    encoder.layers(wav, layers=[encoder.depth])
+    with pytest.raises(VocolabError, match=f"layer {encoder.depth + 1}"):
+        encoder.layers(wav, layers=[encoder.depth + 1])
     own, first = encoder.layers(wav, layers=[encoder.layer, 0])
     assert own.shape[:2] == first.shape[:2] and not torch.equal(own, first)
     torch.testing.assert_close(own, encoder(wav))

@@ -164,14 +164,14 @@ def test_waveforms_of_any_form_give_the_features_of_their_file(vc, files, form):
     expected = vc.get_features(files[0])
     torch.testing.assert_close(vc.get_features(given), expected, atol=0.02, rtol=0)
     for several in (given, [given]):  # one, or a list of one
-        torch.testing.assert_close(vc.get_matching_set(several, 0), expected, atol=0.02, rtol=0)
+        torch.testing.assert_close(vc.get_matching_set(several, vad_trigger_level=0), expected, atol=0.02, rtol=0)
     high = audio.resample(wav, rate, 48000)
     similar = torch.cosine_similarity(vc.get_features(high, sample_rate=48000)[:-1], expected[:-1]).mean()
     assert similar > 0.99
 
 
 def test_one_file_is_a_matching_set_too(vc, files):
-    assert torch.equal(vc.get_matching_set(str(files[0]), 0), vc.get_features(files[0]))
+    assert torch.equal(vc.get_matching_set(str(files[0]), vad_trigger_level=0), vc.get_features(files[0]))
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,30 @@
 from vocolab.checkpoints.content import fill, read_checkpoint, section
 from vocolab.checkpoints.lm import LMCheckpoint, load_lm
 from vocolab.checkpoints.official import export_hifigan, load_discriminator, official_names
+from vocolab.checkpoints.training import (
+    OfficialTraining,
+    check_official,
+    is_folder_of_training,
+    read_training,
+    write_training,
+)
 from vocolab.checkpoints.vocoder import VocoderCheckpoint, load_vocoder, load_weights
 
 __all__ = [
     "LMCheckpoint",
+    "OfficialTraining",
     "VocoderCheckpoint",
+    "check_official",
     "export_hifigan",
     "fill",
+    "is_folder_of_training",
     "load_discriminator",
     "load_lm",
     "load_vocoder",
     "load_weights",
     "official_names",
     "read_checkpoint",
+    "read_training",
     "section",
+    "write_training",
 ]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
-from vocolab.files import local_path
+from vocolab.remote import model_file
 from vocolab.torchfile import bare_names, read_torch
 
 FORMAT = 1  # of the card
@@ -23,9 +23,10 @@ State = Mapping[str, Tensor]
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a model file: what `torch.save` wrote, or `{"state_dict", "vocolab"}` of a safetensors export.
 
-    Tensors are mapped from the disk. Raises `VocolabError` where there is no such file, or it is damaged.
+    `path` may also be a URL or a name of kNN-VC's release, which is fetched (`vocolab.remote`). Tensors are mapped from
+    the disk. Raises `VocolabError` where there is no such file, or it is damaged.
     """
-    path = local_path(path)
+    path = model_file(path)
     if path.is_dir():
         remedy = f"if DeepSpeed wrote it, make a file of it with vocolab export {path} --format safetensors -o OUT"
         raise VocolabError("a folder, not a checkpoint", path, remedy)

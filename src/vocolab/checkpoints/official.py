@@ -121,26 +121,51 @@ def _official_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) and "upsample_rates" in config else {}
 
 
+def discriminators(discriminator: nn.Module, where: object) -> tuple[MultiPeriodDiscriminator, MultiScaleDiscriminator]:
+    """The one MPD and the one MSD inside `discriminator`. Raises `VocolabError` where it has not one of each."""
+    periods = [part for part in discriminator.modules() if isinstance(part, MultiPeriodDiscriminator)]
+    scales = [part for part in discriminator.modules() if isinstance(part, MultiScaleDiscriminator)]
+    if len(periods) != 1 or len(scales) != 1:
+        what = f"{len(periods)} MultiPeriodDiscriminator and {len(scales)} MultiScaleDiscriminator, not one of each"
+        raise VocolabError(what, where, "use configs/discriminator/hifigan.yaml")
+    return periods[0], scales[0]
+
+
 def load_discriminator(discriminator: nn.Module, content: Mapping[str, Any], where: object) -> None:
-    """Copy the `mpd` and `msd` of an official `do_*.pt` into the members of their types inside `discriminator`."""
-    for key, kind in (("mpd", MultiPeriodDiscriminator), ("msd", MultiScaleDiscriminator)):
-        members = [part for part in discriminator.modules() if isinstance(part, kind)]
-        if len(members) != 1:
-            raise VocolabError(
-                f"{len(members)} {kind.__name__} to take {key!r}", where, "use configs/discriminator/hifigan.yaml"
-            )
-        fill(members[0], official_names(content[key]), where)
+    """Copy the `mpd` and `msd` of an official `do_*.pt` into the MPD and the MSD inside `discriminator`."""
+    for key, part in zip(("mpd", "msd"), discriminators(discriminator, where), strict=True):
+        fill(part, official_names(content[key]), where)
+
+
+def check_layout(vocoder: Vocoder, where: object) -> HiFiGAN:
+    """`vocoder`. Raises `VocolabError` where it is no HiFi-GAN."""
+    if not isinstance(vocoder, HiFiGAN):
+        raise VocolabError(f"{type(vocoder).__name__} has no official layout", where, "export a HiFiGAN")
+    return vocoder
 
 
 def export_hifigan(vocoder: Vocoder, path: str | Path, overwrite: bool = False) -> None:
-    """Write `vocoder` in the official layout, `{"generator": ...}`.
+    """Write `vocoder` in the official layout, `{"generator": ...}`. A folded one gets its weight norm back.
 
-    Raises `VocolabError` where it is no HiFi-GAN or was folded.
+    Raises `VocolabError` where it is no HiFi-GAN, or the file cannot be written.
     """
-    if not isinstance(vocoder, HiFiGAN):
-        raise VocolabError(f"{type(vocoder).__name__} has no official layout", path, "export a HiFiGAN")
-    state = {key: value.detach().cpu().clone() for key, value in vocoder.state_dict().items()}
-    if "conv_pre.weight_v" not in state:
-        raise VocolabError("weight norm was removed", path, "export the vocoder before fold()")
+    own = check_layout(vocoder, path).state_dict()
+    state = unfolded({key: value.detach().cpu().clone() for key, value in own.items()})
     with atomic(path, overwrite) as temporary:
         torch.save({"generator": state}, temporary)
+
+
+def unfolded(state: State) -> dict[str, Tensor]:
+    """`state` with a weight norm for each convolution that has none: the weight itself is the direction, and its length
+    the magnitude.
+    """
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not key.endswith(".weight") or value.ndim < 3:
+            found[key] = value
+            continue
+        magnitude = torch.norm_except_dim(value, 2, 0)
+        # No direction has length 0.
+        direction = torch.where(magnitude > 0, value, torch.ones_like(value))
+        found |= {f"{key}_g": magnitude, f"{key}_v": direction}
+    return found

@@ -11,8 +11,10 @@ from torch import nn
 
 from vocolab.checkpoints.content import CARD, FORMAT, State, check_format, fill, read_checkpoint, section
 from vocolab.checkpoints.official import generator, load_discriminator, official_names
+from vocolab.checkpoints.training import find_training, is_folder_of_training
 from vocolab.errors import VocolabError
 from vocolab.parts import build, check_imported
+from vocolab.remote import model_file
 from vocolab.vocoders import Vocoder
 
 
@@ -30,8 +32,9 @@ class VocoderCheckpoint:
 def load_vocoder(path: str | Path) -> VocoderCheckpoint:
     """The vocoder in a checkpoint or export of this project or in an official generator file, in eval mode.
 
-    Raises `VocolabError` where `path` holds none.
+    `path` may also be a URL or a name of kNN-VC's release. Raises `VocolabError` where it holds none.
     """
+    path = model_file(path)
     content = read_checkpoint(path)
     if CARD in content:
         return _own(content, path)
@@ -65,9 +68,13 @@ def _official(state: State, path: str | Path) -> VocoderCheckpoint:
 def load_weights(module: nn.Module, path: str | Path) -> list[str]:
     """Initialise the parts of `module` from a model file, for fine-tuning; returns the names of those filled.
 
-    An official `g_*.pt` fills `module.vocoder`, a `do_*.pt` `module.discriminator`, a checkpoint of this project every
-    child that it has weights for. Raises `VocolabError` where nothing fits or sizes differ.
+    An official `g_*.pt` fills `module.vocoder`, a `do_*.pt` `module.discriminator`, a folder of both fills both, a
+    checkpoint of this project every child that it has weights for. Raises `VocolabError` where nothing fits or sizes
+    differ.
     """
+    if is_folder_of_training(path):
+        return [name for file in find_training(path) for name in load_weights(module, file)]
+    path = model_file(path)
     content = read_checkpoint(path)
     parts = dict(module.named_children())
     if isinstance(content.get("generator"), dict) and "vocoder" in parts:

@@ -17,6 +17,7 @@ from vocolab.cli.outputs import check_is_wav, check_output, identities
 from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import check_absent, local_path
+from vocolab.remote import model_path, url_of
 
 if TYPE_CHECKING:
     from vocolab.pipelines import KNNVC, Voice
@@ -46,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoint",
         metavar="CKPT",
-        type=local_path,
+        type=model_path,
         required=True,
-        help="a vocoder's checkpoint, or an official g_*.pt",
+        help="a vocoder's checkpoint, or an official g_*.pt; also by URL, or by its name in kNN-VC's release",
     )
     add(
         "--encoder",
         metavar="PATH",
-        type=lambda text: str(local_path(text)),  # a str, since it may name a model of the hub
+        type=lambda text: str(model_path(text)),  # a str, since it may name a model of the hub
         help="the encoder's weights, where the checkpoint names none or they lie elsewhere",
     )
     add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav for one file, else a folder of STEM.wav")
@@ -144,7 +145,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.vad_trim < 0:
         raise UsageError(f"--vad-trim is {args.vad_trim}", "command line", "give 0 or more")
     for path, flag in ((args.checkpoint, "--checkpoint"), (args.voice, "--voice")):
-        if path is not None and not path.exists():
+        if path is not None and not url_of(path) and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")
     if args.save_voice:
         check_absent(args.save_voice, args.overwrite)

@@ -2,7 +2,8 @@
 
 safetensors: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint; only
 --ckpt_path does not.
-hifigan: the official layout of a HiFi-GAN generator. A folder that DeepSpeed wrote is put together in fp32 on the way.
+hifigan: the official layout of a HiFi-GAN generator, as g_*.pt; a folded one gets its weight norm back.
+A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
+from vocolab.remote import model_file, model_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "checkpoint",
         metavar="CKPT",
-        type=local_path,
-        help="a run's checkpoint, an official g_*.pt, or a folder that DeepSpeed wrote",
+        type=model_path,
+        help="a run's checkpoint, an official g_*.pt (file, URL or name in kNN-VC's release), or a DeepSpeed folder",
     )
     add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write")
     add(
@@ -32,24 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.checkpoint.exists():
-        raise VocolabError("no such file", args.checkpoint, "correct CKPT")
     if args.output.is_dir():
         raise UsageError("the output is a folder", args.output, "name a file with -o")
-    if args.output.exists() and args.output.samefile(args.checkpoint):
+    checkpoint = model_file(args.checkpoint)
+    if not checkpoint.exists():
+        raise VocolabError("no such file", checkpoint, "correct CKPT")
+    if args.output.exists() and args.output.samefile(checkpoint):
         raise UsageError("the output is the checkpoint", args.output, "choose another -o")
     if args.format == "safetensors" and args.output.suffix != ".safetensors":
         raise UsageError("not named .safetensors", args.output, "name it so, or choose another --format")
     if args.format == "hifigan":
         from vocolab.checkpoints import export_hifigan, load_vocoder
 
-        export_hifigan(load_vocoder(args.checkpoint).vocoder, args.output, args.overwrite)
+        export_hifigan(load_vocoder(checkpoint).vocoder, args.output, args.overwrite)
         print(args.output)
         return 0
 
     from vocolab.export import export_safetensors
 
-    card = export_safetensors(args.checkpoint, args.output, args.overwrite)
+    card = export_safetensors(checkpoint, args.output, args.overwrite)
     print(f"{args.output}: {card['kind']}, {args.output.stat().st_size / 1e6:.1f} MB")
     if card.get("codec_licence"):
         print(f"its codec's weights are under {card['codec_licence']}")

@@ -16,11 +16,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 
 from vocolab.callbacks import Predictions
-from vocolab.checkpoints import read_checkpoint
+from vocolab.checkpoints import is_folder_of_training, read_checkpoint, read_training
 from vocolab.cli.lock import locked
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.recipe import Recipe
 from vocolab.recipe.mistakes import first_sentence
+from vocolab.tasks import VocoderTask
 
 T = TypeVar("T")
 # Flags whose answer belongs on standard output; whatever else a recipe prints is progress.
@@ -62,14 +63,24 @@ def fit(recipe: Recipe) -> None:
     checkpoint = _start(recipe)
     data, model, trainer = recipe.data, recipe.model, recipe.trainer
     _check_manual(model, trainer)
-    weights = getattr(model, "initialize_from", None)
-    if checkpoint is None and weights:
-        read_checkpoint(weights)
+    if checkpoint is None:
+        _check_start(model)
+    elif isinstance(model, VocoderTask):  # a resume needs neither, and the files may be gone
+        model.initialize_from = model.continue_from = None
     data.check()
     with locked(recipe.run_folder) if _is_first_rank() else contextlib.nullcontext():
         checkpoint = _start(recipe)  # again: another training may have ended here meanwhile
         data.prepare()  # before there is a process group: its collectives would time out on the ranks that wait
         _guarded(checkpoint, lambda: trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True))
+
+
+def _check_start(model: LightningModule) -> None:
+    """Read what training is to start from, and raise `VocolabError` where it cannot be read."""
+    if (training := getattr(model, "continue_from", None)) is not None:
+        read_training(training)
+    weights = getattr(model, "initialize_from", None)
+    if weights is not None and not is_folder_of_training(weights):
+        read_checkpoint(weights)
 
 
 def _start(recipe: Recipe) -> Path | None:

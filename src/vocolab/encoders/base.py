@@ -29,6 +29,7 @@ class Encoder(nn.Module, ABC):
     hop: int
     dim: int
     layer: int | None = None  # the layer `forward` returns unless told otherwise; None where there are no layers
+    depth: int | None = None  # the deepest layer; None where there are no layers
     min_samples: int = 400  # shorter input has no frame
     chunk_seconds: float = 60.0  # `encode_long` cuts longer speech into pieces
     context_seconds: float = 2.0  # how much `encode_long` adds to a piece on both sides
@@ -67,10 +68,6 @@ class Encoder(nn.Module, ABC):
         """Zeros to append so that at least `samples // hop` frames come out, frame i standing for samples [hop·i,
         hop·(i+1)).
         """
-
-    def width(self, layer: int | None) -> int:
-        """Numbers in a frame of `layer`."""
-        return self.dim
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the numbers beyond the constructor arguments: by default nothing; `{"weights": sha256}` where

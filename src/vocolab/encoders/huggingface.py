@@ -22,7 +22,7 @@ from vocolab.extras import required
 WAVEFORM = ("data2vec-audio", "hubert", "wav2vec2")  # XLS-R is a wav2vec2
 FILTERBANK = "wav2vec2-bert"
 RATE = 16000
-MEL_WINDOW, MEL_HOP, MELS = 400, 160, 80  # samples, samples and bands of w2v-BERT's filterbank
+MEL_WINDOW, MEL_HOP = 400, 160  # samples, of w2v-BERT's filterbank
 
 
 class Front(ABC):
@@ -41,7 +41,7 @@ class Front(ABC):
 
     @abstractmethod
     def inputs(self, wav: Tensor) -> Tensor:
-        """The whole of a recording, float32 (T,), as the model hears it."""
+        """The whole of a recording (T,) as the model hears it."""
 
     @abstractmethod
     def cut(self, inputs: Tensor, start: int, stop: int, last: bool) -> Tensor:
@@ -84,10 +84,10 @@ class Filterbank(Front):
         return max(0, samples // self.hop * self.hop + self.min_samples - self.hop - samples)
 
     def inputs(self, wav: Tensor) -> Tensor:
-        samples = wav.cpu().numpy()
+        samples = wav.float().cpu().numpy()
         # Without padding to pairs, a window that is left over is dropped: it would make half a frame.
         heard = self._extractor(samples, sampling_rate=RATE, pad_to_multiple_of=None, return_tensors="np")
-        return torch.from_numpy(np.ascontiguousarray(heard["input_features"][0])).to(wav.device)  # (L, 2 · mels)
+        return torch.from_numpy(np.ascontiguousarray(heard["input_features"][0])).to(wav)  # (L, 2 · mels)
 
     def cut(self, inputs: Tensor, start: int, stop: int, last: bool) -> Tensor:
         return inputs[start:stop]
@@ -95,8 +95,8 @@ class Filterbank(Front):
     @functools.cached_property
     def _extractor(self) -> Any:
         _compat.torchaudio()
-        with required("transformers", "w2v-BERT"):
-            from transformers import SeamlessM4TFeatureExtractor
+        from transformers import SeamlessM4TFeatureExtractor
+
         return SeamlessM4TFeatureExtractor()
 
 
@@ -123,19 +123,21 @@ class HuggingFace(Encoder):
     def config(self) -> dict[str, Any]:
         path = weights.find_file(self.checkpoint, ["config.json"])
         config = weights.read_json(path)
-        kind = str(config.get("model_type"))
+        kind = config.get("model_type")
         if kind not in (*WAVEFORM, FILTERBANK):
-            own = {"wavlm": "choose the class WavLM", "whisper": "choose the class Whisper"}
-            raise VocolabError(f"a {kind} model", path, own.get(kind, f"give a {', '.join(WAVEFORM)} or {FILTERBANK}"))
+            remedy = (
+                "choose its own class" if kind in ("wavlm", "whisper") else f"{', '.join(WAVEFORM)} or {FILTERBANK}"
+            )
+            raise VocolabError(f"a {kind} model", path, remedy)
         missing = {"hidden_size", "num_hidden_layers"} - config.keys()
         missing |= {"conv_kernel", "conv_stride"} - config.keys() if kind in WAVEFORM else set()
         if missing:
             raise VocolabError(f"incomplete configuration (no {min(missing)})", path, "replace the file")
-        only = {"conv_pos_batch_norm": False, "position_embeddings_type": "relative_key"}
-        only |= {"feature_projection_input_dim": 2 * MELS}
-        for name, value in only.items():
-            if config.get(name, value) != value:
-                raise VocolabError(f"{name} {config[name]}", path, f"choose a model with {value}")
+        if (
+            config.get("conv_pos_batch_norm")
+            or config.get("position_embeddings_type", "relative_key") != "relative_key"
+        ):
+            raise VocolabError("a kind of positions that is not read here", path, "choose another model")
         return config
 
     @functools.cached_property
@@ -151,6 +153,10 @@ class HuggingFace(Encoder):
         return int(self.config["hidden_size"])
 
     @property
+    def depth(self) -> int:  # type: ignore[override] # read-only: it follows from the file
+        return int(self.config["num_hidden_layers"])
+
+    @property
     def hop(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.front.hop
 
@@ -159,24 +165,24 @@ class HuggingFace(Encoder):
         return self.front.min_samples
 
     def load(self, layers: Sequence[int] | None = None) -> Self:
-        self._loaded(self._layers_or_default(layers, self.config["num_hidden_layers"]))
+        self._loaded(self._layers_or_default(layers, self.depth))
         return self
 
     def layers(self, wav: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None) -> list[Tensor]:
         lengths = self._check(wav, lengths)
-        wanted = self._layers_or_default(layers, self.config["num_hidden_layers"])
+        wanted = self._layers_or_default(layers, self.depth)
         total = self.frames(wav.shape[1])
         rows = []
         for row, length in zip(wav, lengths.tolist(), strict=True):
-            outputs = self._encode(self.front.inputs(row[:length].float()), wanted)
+            outputs = self._encode(self.front.inputs(row[:length].to(self.placement.dtype)), wanted)
             rows.append([F.pad(feats, (0, 0, 0, total - len(feats))) for feats in outputs])
         return [torch.stack(feats) for feats in zip(*rows, strict=True)]
 
     def encode_pieces(self, wav: Tensor, layers: Sequence[int] | None = None) -> Iterator[list[Tensor]]:
         """As in the base class; what is heard is normalised over the whole recording, so only the network is cut."""
         self._check(wav[None], None)
-        wanted = self._layers_or_default(layers, self.config["num_hidden_layers"])
-        inputs, frames = self.front.inputs(wav.float()), self.frames(len(wav))
+        wanted = self._layers_or_default(layers, self.depth)
+        inputs, frames = self.front.inputs(wav.to(self.placement.dtype)), self.frames(len(wav))
         for start, first, last, stop in self._pieces(frames):
             outputs = self._encode(self.front.cut(inputs, start, stop, stop == frames), wanted)
             yield [feats[first - start : last - start] for feats in outputs]
@@ -223,7 +229,7 @@ class HuggingFace(Encoder):
             hooks.append(blocks[layer - 1].register_forward_hook(lambda _, __, out, layer=layer: keep(layer, out)))
         try:
             with torch.no_grad():
-                network(inputs[None].to(self.placement.dtype))
+                network(inputs[None])
         finally:
             for hook in hooks:
                 hook.remove()

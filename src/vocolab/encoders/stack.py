@@ -51,6 +51,10 @@ class LayerStack(Encoder):
     def dim(self) -> int:  # type: ignore[override] # read-only: it follows from the encoder
         return len(self.stacked) * self.encoder.dim
 
+    @property
+    def depth(self) -> int | None:  # type: ignore[override] # read-only: the encoder's
+        return self.encoder.depth
+
     def load(self, layers: Sequence[int] | None = None) -> Self:
         self.encoder.load(self._needed(layers))
         return self
@@ -62,9 +66,6 @@ class LayerStack(Encoder):
         self.encoder.chunk_seconds, self.encoder.context_seconds = self.chunk_seconds, self.context_seconds
         for piece in self.encoder.encode_pieces(wav, self._needed(layers)):
             yield self._side_by_side(piece, layers)
-
-    def width(self, layer: int | None) -> int:
-        return self.dim if layer == STACK else self.encoder.width(layer)
 
     def frames(self, samples: int) -> int:
         return self.encoder.frames(samples)

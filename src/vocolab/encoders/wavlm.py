@@ -16,13 +16,16 @@ from vocolab import weights
 from vocolab.encoders.base import Encoder
 from vocolab.encoders.wavlm_blocks import PositionalConvolution, WavLMNetwork, WavLMShape
 from vocolab.errors import VocolabError
+from vocolab.remote import RELEASE, model_file, url_of
 from vocolab.torchfile import read_torch
 
+LARGE = WavLMShape(dim=1024, depth=24, heads=16, ffn=4096, group_norm=False, pre_norm=True)
 # Sizes that need no file, so that the feature width of a recipe is known without network.
 PUBLISHED = {
     "microsoft/wavlm-base": WavLMShape(),
     "microsoft/wavlm-base-plus": WavLMShape(),
-    "microsoft/wavlm-large": WavLMShape(dim=1024, depth=24, heads=16, ffn=4096, group_norm=False, pre_norm=True),
+    "microsoft/wavlm-large": LARGE,
+    "WavLM-Large.pt": LARGE,
 }
 
 # Frames encoded at once, padding included. With more a CPU gets slower: activations outgrow the memory that the
@@ -59,9 +62,10 @@ class WavLM(Encoder):
     """Features of WavLM's block `layer`: its raw output, without the final LayerNorm (Hugging Face's
     `hidden_states[layer]`).
 
-    checkpoint: a Hugging Face folder or hub name, or the official file (`WavLM-Large.pt`). Layer 0 is the input of the
-    first block. The waveform is not normalised, as in kNN-VC, whatever the checkpoint's configuration says. Only the
-    layers asked for are read and run; rows of a batch see nothing of their padding.
+    checkpoint: a Hugging Face folder or hub name, or the official file (`WavLM-Large.pt`), which is fetched where it is
+    named by its URL, or by its bare name and lies not here. Layer 0 is the input of the first block. The waveform is
+    not normalised, as in kNN-VC, whatever the checkpoint's configuration says. Only the layers asked for are read and
+    run; rows of a batch see nothing of their padding.
     """
 
     sample_rate = 16000
@@ -73,24 +77,25 @@ class WavLM(Encoder):
 
     @functools.cached_property
     def shape(self) -> WavLMShape:
+        name = str(self.checkpoint).removeprefix(f"{RELEASE}/")
+        if name in PUBLISHED and not Path(name).exists():
+            return PUBLISHED[name]
         if self._is_official:
             return shape_of_official(self._read_official()["cfg"], self.checkpoint)
-        if str(self.checkpoint) in PUBLISHED and not Path(self.checkpoint).exists():
-            return PUBLISHED[str(self.checkpoint)]
         path = weights.find_file(self.checkpoint, ["config.json"])
         return shape_of_config(weights.read_json(path), path)
 
     @functools.cached_property
     def weights_file(self) -> Path:
-        return (
-            Path(self.checkpoint).expanduser()
-            if self._is_official
-            else weights.find_file(self.checkpoint, weights.FILES)
-        )
+        return model_file(self.checkpoint) if self._is_official else weights.find_file(self.checkpoint, weights.FILES)
 
     @property
     def dim(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.dim
+
+    @property
+    def depth(self) -> int:  # type: ignore[override] # read-only: it follows from the file
+        return self.shape.depth
 
     @property
     def hop(self) -> int:  # type: ignore[override] # read-only: it follows from the file
@@ -158,10 +163,10 @@ class WavLM(Encoder):
     @property
     def _is_official(self) -> bool:
         path = Path(self.checkpoint).expanduser()
-        return path.is_file() or path.suffix in (".pt", ".pth")
+        return url_of(self.checkpoint) is not None or path.is_file() or path.suffix in (".pt", ".pth")
 
     def _read_official(self) -> dict[str, Any]:
-        content = read_torch(Path(self.checkpoint).expanduser())
+        content = read_torch(self.weights_file)
         if not isinstance(content.get("cfg"), dict) or not isinstance(content.get("model"), dict):
             keys = ", ".join(map(str, list(content)[:4]))
             raise VocolabError(

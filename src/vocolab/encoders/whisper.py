@@ -133,6 +133,10 @@ class Whisper(Encoder):
     def dim(self) -> int:  # type: ignore[override] # read-only: it follows from the file
         return self.shape.dim
 
+    @property
+    def depth(self) -> int:  # type: ignore[override] # read-only: it follows from the file
+        return self.shape.depth
+
     def load(self, layers: Sequence[int] | None = None) -> Self:
         self._loaded(self._layers_or_default(layers, self.shape.depth))
         return self

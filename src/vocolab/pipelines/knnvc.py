@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from vocolab.vocoders.base import Vocoder
 SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its speech near -30 or above
 
 logger = logging.getLogger(__name__)
+Weights = Tensor | np.ndarray | Sequence[float]  # one of each layer of an encoder
 
 
 class KNNVC(nn.Module):
@@ -94,20 +96,37 @@ class KNNVC(nn.Module):
     def device(self) -> torch.device:
         return next(self.vocoder.parameters()).device
 
-    def get_features(self, speech: Speech, vad_trigger_level: float = 0, sample_rate: int | None = None) -> Tensor:
+    @torch.inference_mode()
+    def get_features(
+        self,
+        path: Speech,
+        weights: Weights | None = None,
+        vad_trigger_level: float = 0,
+        sample_rate: int | None = None,
+    ) -> Tensor:
         """Matching-layer features (L, C) of a file, or of a waveform (T,) or (1, T) of `sample_rate` Hz (default: the
         encoder's rate). Trimming by voice activity is off at 0.
 
+        `weights` (layers,) or (layers, 1): add up the encoder's layers by these weights instead, the first of which is
+        layer 0, the input of the first block. Layers of weight 0 are not computed beyond the deepest that counts.
         Raises `VocolabError` where the speech cannot be read, or is too short for a frame.
         """
-        wav = self._load(speech, sample_rate)
-        return self._encode(wav, _name(speech), vad_trigger_level, [self.matching_layer])[0]
+        by_layer = {self.matching_layer: 1.0} if weights is None else _by_layer(weights, self._encoder())
+        pieces = self._pieces(self._load(path, sample_rate), _name(path), vad_trigger_level, list(by_layer))
+        return torch.cat([_weighted(layers, list(by_layer.values())) for layers in pieces])
 
     def get_matching_set(
-        self, speech: Speech | Iterable[Speech], vad_trigger_level: float = 7, sample_rate: int | None = None
+        self,
+        wavs: Speech | Iterable[Speech],
+        weights: Weights | None = None,
+        vad_trigger_level: float = 7,
+        sample_rate: int | None = None,
     ) -> Tensor:
-        """Matching-layer features (N, C) of files or waveforms, joined."""
-        return self.get_voice(speech, vad_trigger_level, sample_rate).matching
+        """Features (N, C) of files or waveforms, as those of `get_features`, joined."""
+        found = [self.get_features(item, weights, vad_trigger_level, sample_rate) for item in listed(wavs)]
+        if not found:
+            raise VocolabError("no reference speech", "--ref", "name at least one file")
+        return torch.cat(found)
 
     def get_voice(
         self,
@@ -140,15 +159,10 @@ class KNNVC(nn.Module):
             )
         return self.encoder
 
-    def _encode(self, wav: Tensor, where: object, vad_trigger_level: float, layers: list[int | None]) -> list[Tensor]:
-        """Features (L, C) of each layer of wav (T,); `where` names it in an error."""
-        pieces = self._pieces(wav, where, vad_trigger_level, layers)
-        return [torch.cat(feats) for feats in zip(*pieces, strict=True)]
-
     def _pieces(
         self, wav: Tensor, where: object, vad_trigger_level: float, layers: list[int | None]
     ) -> Iterator[list[Tensor]]:
-        """The features that `_encode` joins, a minute or less at a time."""
+        """Features (L, C) of each layer of wav (T,), a minute or less at a time; `where` names it in an error."""
         encoder = self._encoder()
         rate = encoder.sample_rate
         if vad_trigger_level:
@@ -299,6 +313,29 @@ def _build_encoder(described: dict | None, checkpoint: str | Path | None) -> Enc
     if checkpoint is not None:
         described = {**described, "init_args": {**described["init_args"], "checkpoint": str(checkpoint)}}
     return build(described, Encoder)
+
+
+def _by_layer(weights: Weights, encoder: Encoder) -> dict[int | None, float]:
+    """The weights that are not 0, by layer. Raises `UsageError` unless there is one for each layer of the encoder."""
+    name = type(encoder).__name__
+    if encoder.depth is None:
+        raise UsageError("no layers to weigh", name, "leave out weights")
+    given = torch.as_tensor(weights, dtype=torch.float32).cpu()
+    if given.shape not in ((encoder.depth + 1,), (encoder.depth + 1, 1)) or not given.isfinite().all():
+        what = f"weights of shape {tuple(given.shape)}"
+        raise UsageError(what, name, f"give one finite weight for each of layers 0 to {encoder.depth}")
+    found: dict[int | None, float] = {layer: w for layer, w in enumerate(given.flatten().tolist()) if w}
+    if not found:
+        raise UsageError("weights that are all 0", name, "give one that is not")
+    return found
+
+
+def _weighted(layers: list[Tensor], weights: list[float]) -> Tensor:
+    """The sum (L, C) of layers (L, C) by their weights."""
+    total = layers[0] if weights[0] == 1 else weights[0] * layers[0]
+    for weight, feats in zip(weights[1:], layers[1:], strict=True):
+        total = total + weight * feats
+    return total
 
 
 def _name(speech: Speech) -> object:

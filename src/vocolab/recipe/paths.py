@@ -29,6 +29,7 @@ NAMES = (
     "decoder",
     "vocoder",
     "initialize_from",
+    "continue_from",
     "save_dir",
     "ckpt_path",
     "config",

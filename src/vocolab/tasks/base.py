@@ -63,9 +63,11 @@ class Task(LightningModule):
         _to_whole_update(checkpoint, self.trainer.accumulate_grad_batches)
 
     def on_train_start(self) -> None:
-        """In a resumed run, replace the optimizer arguments of the checkpoint by those of the recipe, and say so."""
-        if not self.trainer.ckpt_path:
-            return
+        if self.trainer.ckpt_path:
+            self.follow_recipe()
+
+    def follow_recipe(self) -> None:
+        """Replace the optimizer arguments that were read from a file by those of the recipe, and say so."""
         made: Any = self.configure_optimizers()
         all_made = made if isinstance(made, (list, tuple)) else [made]
         kept = self.trainer.strategy.handles_gradient_accumulation  # DeepSpeed has copied the arguments

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vocolab.audio import LogMel
+from vocolab.checkpoints import OfficialTraining, load_weights, read_training
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
@@ -54,14 +55,17 @@ class VocoderTask(Task):
         feature_matching: float = 1.0,
         adversarial_from: int = 0,
         feature_noise: float = 0.0,
-        initialize_from: Path | None = None,
+        initialize_from: str | Path | None = None,
         max_grad_norm: float | None = None,
+        continue_from: str | Path | None = None,
     ):
         """`feature_noise`: standard deviation of the noise added to the features in training, for a vocoder that is to
         speak quantised or predicted features. `initialize_from`: start from the weights of a checkpoint, ours or an
-        official one, for fine-tuning; a resume overrides it. `max_grad_norm`: a longer gradient, of the vocoder or of
-        the discriminator, is shortened to it (BigVGAN: 1000). The trainer's own clipping cannot do it for two
-        optimizers.
+        official `g_*` or `do_*`, or of both official files in a folder, for fine-tuning. `max_grad_norm`: a longer
+        gradient, of the vocoder or of the discriminator, is shortened to it (BigVGAN: 1000). The trainer's own clipping
+        cannot do it for two optimizers. `continue_from`: go on with a training of the official program, from a folder
+        that holds its `g_*` and `do_*` or from one of the two files: weights, optimizer states and the number of
+        updates. A resume overrides it, and `initialize_from`.
         """
         super().__init__(schedule)
         self.vocoder = vocoder
@@ -72,7 +76,10 @@ class VocoderTask(Task):
         if feature_noise < 0:
             raise UsageError(f"feature_noise is {feature_noise}", "model.init_args", "give 0 or more")
         self.feature_noise = feature_noise
-        self.initialize_from = initialize_from
+        if initialize_from is not None and continue_from is not None:
+            raise UsageError("both initialize_from and continue_from", "model.init_args", "give one of them")
+        self.initialize_from, self.continue_from = initialize_from, continue_from
+        self._continued: OfficialTraining | None = None
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise UsageError(f"max_grad_norm is {max_grad_norm}", "model.init_args", "give a number above 0, or null")
         self.max_grad_norm = max_grad_norm
@@ -83,10 +90,41 @@ class VocoderTask(Task):
         return self.vocoder.sample_rate
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
-            from vocolab.checkpoints import load_weights
-
+        if stage != "fit" or self.trainer.ckpt_path:
+            return
+        if self.initialize_from is not None:
             load_weights(self, self.initialize_from)
+        if self.continue_from is not None:
+            self._continued = self._begin_after(read_training(self.continue_from))
+
+    def _begin_after(self, training: OfficialTraining) -> OfficialTraining:
+        """Take the weights of a training, and its place in the data and in the schedule."""
+        if self.discriminator is None:
+            remedy = "give model.discriminator, or initialize_from to start anew from its weights"
+            raise UsageError("a training without discriminator", training.path, remedy)
+        if 0 <= self.trainer.max_steps <= training.updates:
+            what = f"{training.updates} updates are done, max_steps is {self.trainer.max_steps}"
+            raise UsageError(what, training.path, "set --trainer.max_steps to a later one")
+        training.fill(self.vocoder, self.discriminator)
+        loop = self.trainer.fit_loop
+        places: list[tuple[Any, int]] = [
+            (loop.epoch_progress.current, training.epoch),
+            (loop.epoch_progress.total, training.epoch),
+            (loop.epoch_loop.batch_progress.total, training.updates),
+            (loop.epoch_loop.manual_optimization.optim_step_progress.total, training.updates),
+        ]
+        for counts, number in places:
+            for name in vars(counts):
+                setattr(counts, name, number)
+        return training
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        training, self._continued = self._continued, None
+        # In `setup` a trainer does not say yet that its first fit is a resume.
+        if training is not None and self.discriminator is not None and not self.trainer.ckpt_path:
+            training.restore(self.trainer.optimizers, self.vocoder, self.discriminator)
+            self.follow_recipe()
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = [self.optimizer(self.vocoder.parameters())]
