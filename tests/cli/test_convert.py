@@ -4,8 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +20,7 @@ import torch
 
 from vocolab import audio
 from vocolab.cli import main
-from vocolab.cli.convert import plan
+from vocolab.cli.conversions import Job, plan
 from vocolab.errors import UsageError, VocolabError
 from vocolab.parts import describe
 
@@ -182,7 +187,7 @@ def test_overwrite(convert):
         (["--ref", "r.opus"], 2, "nothing to convert: command line: name files or folders of speech"),
         (["--ref", "r.opus", "s.opus", "-o", "o.wav"], 2, "nothing to convert: command line: name files or folders of speech before --ref, which took all 2 paths after it"),
         (["--ref", "r.opus", "--save-voice", "v", "-o", "o.wav"], 2, "nothing to convert: command line: name files"),
-        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--loudness", "nan"], 2, "argument --loudness: 'nan' is no loudness"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--loudness", "nan"], 2, "argument --loudness: 'nan' is no level in dB"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--loudness", "loud"], 2, "argument --loudness: "),
         (["s.opus", "--ref", "ints.wav", "-o", "o.wav"], 1, "samples as large as"),
         (["ints.wav", "--ref", "r.opus", "-o", "o.wav"], 1, "samples as large as"),
@@ -190,7 +195,15 @@ def test_overwrite(convert):
         (["s.opus", "-o", "o.wav"], 2, "one voice is needed: command line: give either --ref PATH or --voice FILE"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--topk", "0"], 2, "--topk is 0: command line: give at least 1"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--seed", str(2**63)], 2, "--seed is 9223372036854775808: command line: give a whole number of 64 bits"),
-        (["s.opus", "--ref", "r.opus", "-o", "o.flac"], 2, "only .wav is written: o.flac: give OUT.wav or a folder"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.mp3"], 2, "only .wav, .flac and .opus are written: o.mp3: give OUT.wav or a folder"),
+        (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--format", "flac"], 2, "--format flac for a .wav file: o.wav: leave --format out"),
+        (["s.opus", "--ref", "r.opus", "-o", "o", "--format", "mp3"], 2, "argument --format: invalid choice: 'mp3'"),
+        (["s.opus", "--ref", "r.opus", "-o", "o", "--workers", "0"], 2, "--workers is 0: command line: give at least 1"),
+        (["s.opus", "--ref", "r.opus", "-o", "o", "--max-pool-frames", "0"], 2, "--max-pool-frames is 0: command line: give at least 1"),
+        (["s.opus", "--ref", "r.opus", "-o", "s.opus/o.wav"], 1, "not a folder: s.opus: choose another -o"),
+        (["s.opus", "--ref", "r.opus", "-o", "ints.wav/o"], 1, "not a folder: ints.wav: choose another -o"),
+        (["blank.wav", "--ref", "r.opus", "-o", "o.wav"], 1, "not a readable sound file"),
+        (["cut.wav", "--ref", "r.opus", "-o", "o.wav"], 1, "sound file cut short"),
         (["s.opus", "--ref", "r.opus", "-o", "o.wav", "--target-duration", "0"], 2, "--target-duration is 0.0: command line: give seconds above 0"),
         (["none.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file: none.opus: check the path"),
         (["s.opus", "--ref", "none", "-o", "o.wav"], 1, "no such file: none: check the path"),
@@ -204,7 +217,9 @@ def test_overwrite(convert):
 def test_what_is_refused(args, status, line, convert):
     shutil.copy(SOURCE, "s.opus"), shutil.copy(REFERENCE, "r.opus")
     soundfile.write("ints.wav", audio.read(SOURCE)[0].numpy() * 32768, 16000, subtype="FLOAT")
-    Path("empty").mkdir()
+    Path("empty").mkdir(), Path("blank.wav").touch()
+    soundfile.write("cut.wav", audio.read(SOURCE)[0].numpy(), 16000)
+    Path("cut.wav").write_bytes(Path("cut.wav").read_bytes()[:50000])
     found, said = convert(*args)
     assert found == status and said.startswith(f"vocolab: error: {line}")
     assert not Path("o.wav").exists()
@@ -270,12 +285,12 @@ def test_planning(work):
     for name in ("a/x.wav", "b/x.wav", "a/y.flac"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("")
-    assert plan([Path("a/x.wav")], Path("o.wav"), False) == [(Path("a/x.wav"), Path("o.wav"))]
-    assert plan([Path("a/x.wav")], Path("o"), False) == [(Path("a/x.wav"), Path("o/x.wav"))]
-    assert plan([Path("a")], Path("o"), False) == [
-        (Path("a/x.wav"), Path("o/x.wav")),
-        (Path("a/y.flac"), Path("o/y.wav")),
-    ]
+    assert plan([Path("a/x.wav")], Path("o.wav"), False) == [Job(Path("a/x.wav"), Path("o.wav"))]
+    assert plan([Path("a/x.wav")], Path("o"), False) == [Job(Path("a/x.wav"), Path("o/x.wav"))]
+    jobs = [Job(Path("a/x.wav"), Path("o/x.wav")), Job(Path("a/y.flac"), Path("o/y.wav"))]
+    assert plan([Path("a")], Path("o"), False) == jobs
+    (opus, _) = plan([Path("a")], Path("o"), False, format="opus")
+    assert opus.target == Path("o/x.opus")
     with pytest.raises(VocolabError, match="a/x.wav and b/x.wav would both become it: o/x.wav"):
         plan([Path("a"), Path("b")], Path("o"), False)
     with pytest.raises(VocolabError, match="the output is the source: a/x.wav"):
@@ -284,3 +299,141 @@ def test_planning(work):
         plan([Path("a/x.wav")], Path("b"), True, [Path("b/x.wav")])
     with pytest.raises(UsageError, match="do not fit in one"):
         plan([Path("a")], Path("o.wav"), False)
+
+
+def test_an_output_folder_inside_the_source_folder_is_not_a_source(work):
+    for name in ("in/x.wav", "in/out/x.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("")
+    assert plan([Path("in")], Path("in/out"), True) == [Job(Path("in/x.wav"), Path("in/out/x.wav"))]
+    Path("in/x.wav").unlink()
+    with pytest.raises(VocolabError, match="no sound files in folder: in: those in in/out are taken for earlier"):
+        plan([Path("in")], Path("in/out"), True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(convert, work):
+    Path("closed").mkdir(mode=0o500)
+    status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "closed/out")
+    assert (status, line) == (1, "vocolab: error: cannot write (no permission): closed: choose another -o")
+
+
+def speak(folder: str, **silences: float) -> None:
+    """Short files of real speech in a folder, by name: seconds of silence in the middle."""
+    Path(folder).mkdir()
+    wav, rate = audio.read(SOURCE, 16000)
+    for name, seconds in silences.items():
+        half = wav[rate : 2 * rate].numpy()
+        soundfile.write(f"{folder}/{name}.wav", np.concatenate([half, np.zeros(round(seconds * rate)), half]), rate)
+
+
+def test_workers_change_no_byte_and_no_line(convert, capsys, work):
+    speak("in", a=0, b=0.1, c=0.2)
+    soundfile.write("in/d.wav", np.zeros(100), 16000)
+    for workers in (1, 2):
+        status, line = convert("in", "--ref", REFERENCE, "-o", f"out{workers}", "--workers", workers)
+        assert (status, line) == (1, f"vocolab: error: 1 of 4 files failed: out{workers}: see the lines above")
+    for name in ("a.wav", "b.wav", "c.wav"):
+        assert Path("out1", name).read_bytes() == Path("out2", name).read_bytes()
+    assert sorted(p.name for p in Path("out2").iterdir()) == ["a.wav", "b.wav", "c.wav"]
+    assert sorted(p.name for p in work.iterdir()) == ["in", "out1", "out2"]
+
+
+def test_the_summary_and_the_lines_for_programs(work, checkpoint, capsys):
+    speak("in", a=0, b=1)
+    soundfile.write("in/c.wav", np.zeros(100), 16000)
+    command = ["convert", "in", "--ref", str(REFERENCE), "-o", "out", "--checkpoint", str(checkpoint), "--json"]
+    assert main([*command, "--device", "cpu"]) == 1
+    out, err = capsys.readouterr()
+    *_, summary, last = err.splitlines()
+    assert re.fullmatch(r"2 of 3 files, 5\.0 s of speech in [\d.]+ s, real-time factor [\d.]+; 1 failed", summary)
+    assert last == "vocolab: error: 1 of 3 files failed: out: see the lines above"
+    a, b, c = map(json.loads, out.splitlines())
+    assert set(a) == {"source", "path", "seconds", "took", "gain", "note"}
+    assert (a["source"], a["path"], b["seconds"]) == ("in/a.wav", "out/a.wav", pytest.approx(3, abs=0.03))
+    assert c["source"] == "in/c.wav" and c["error"].startswith("0.006 s of speech")
+
+
+def test_formats_and_rates(convert):
+    high = audio.resample(audio.read(SOURCE, 16000)[0], 16000, 44100)
+    Path("in").mkdir()
+    soundfile.write("in/a.wav", torch.stack([high, 0 * high], 1).numpy(), 44100)
+    assert convert("in", "--ref", REFERENCE, "-o", "out", "--format", "flac", "--keep-rate")[0] == 0
+    assert convert("in/a.wav", "--ref", REFERENCE, "-o", "a.opus", "--keep-rate")[0] == 0
+    assert convert("in/a.wav", "--ref", REFERENCE, "-o", "b.flac", "--format", "flac")[0] == 0
+    kinds = [("out/a.flac", "FLAC", 44100), ("a.opus", "OGG", 48000), ("b.flac", "FLAC", 16000)]
+    for path, format, rate in kinds:
+        info = soundfile.info(path)
+        assert (info.format, info.samplerate, info.channels) == (format, rate, 1)
+        assert info.duration == pytest.approx(len(high) / 44100, abs=0.03)
+
+
+def test_long_pauses_are_silent_unless_told_otherwise(convert):
+    speak("in", a=1.5)
+    for flags, silent in (([], True), (["--silence", "none"], False), (["--silence", "-120"], True)):
+        assert convert("in/a.wav", "--ref", REFERENCE, "-o", "a.wav", "--overwrite", *flags)[0] == 0
+        made = soundfile.read("a.wav")[0]
+        assert made[:16000].any() and bool(made[16000 * 5 // 4 : 16000 * 9 // 4].any()) != silent
+
+
+def test_a_part_of_the_reference_by_seed(convert):
+    speak("in", a=0)
+    said = []
+    for seed in (0, 0, 1):
+        flags = ["--max-pool-frames", 20, "--seed", seed, "--overwrite"]
+        assert convert("in/a.wav", "--ref", REFERENCE, "-o", "a.wav", *flags)[0] == 0
+        said.append(Path("a.wav").read_bytes())
+    assert said[0] == said[1] != said[2]
+    assert convert("--ref", REFERENCE, "--save-voice", "v.safetensors")[0] == 0
+    status, line = convert("in/a.wav", "--voice", "v.safetensors", "-o", "b.wav", "--topk", 21, "--max-pool-frames", 20)
+    assert status == 1 and "pool of 20 frames" in line
+
+
+def running(checkpoint: Path, *args: str) -> subprocess.Popen:
+    """The command, in a process group of its own."""
+    command = [sys.executable, "-m", "vocolab", "convert", "--checkpoint", str(checkpoint), "--device", "cpu", *args]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
+
+
+def await_line(process: subprocess.Popen, pattern: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if re.match(pattern, line):
+            return
+    pytest.fail(f"no line {pattern!r}")
+
+
+def interrupt(process: subprocess.Popen) -> str:
+    """Interrupt the command as a terminal does; what it said after. Whatever is in `out` must be whole."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "vocolab: interrupted" and "Traceback" not in err
+    made = list(Path("out").iterdir())
+    assert 2 <= len(made) < 300 and not [p for p in made if p.name.startswith(".")]
+    for path in made:
+        assert audio.info(path).samples == 32000 and audio.read(path)
+    return err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_leaves_the_finished_files_and_no_half_one(work, checkpoint):
+    speak("in", **{f"b{n:03d}": 0 for n in range(300)})
+    process = running(checkpoint, "in", "--ref", str(REFERENCE), "-o", "out")
+    await_line(process, r"\[2/300\]")
+    assert re.search(r"^\d+ of 300 files, [\d.]+ s of speech in", interrupt(process), re.MULTILINE)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers there")
+def test_a_worker_that_is_killed_costs_its_file_alone_and_an_interrupt_ends_the_others(work, checkpoint):
+    speak("in", **{f"b{n:03d}": 0 for n in range(300)})
+    process = running(checkpoint, "in", "--ref", str(REFERENCE), "-o", "out", "--workers", "2")
+    await_line(process, r"\[2/300\]")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    await_line(process, r"\[\d+/300\] its worker process was killed by signal 9: in/b\d+\.wav: ")
+    await_line(process, r"\[\d+/300\] in/b\d+\.wav -> out")  # the other goes on
+    assert "; 1 failed" in interrupt(process)
+    assert not Path(f"/proc/{workers[1]}").exists()

@@ -6,14 +6,17 @@ Each frame is replaced by the mean of the nearest frames in the reference, and a
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocolab.cli.outputs import check_is_wav, check_output, identities
+from vocolab.cli.conversions import WRITTEN, Done, Job, convert, plan
+from vocolab.cli.outputs import OTHER_FORMATS
+from vocolab.cli.progress import Files, say
 from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import check_absent, local_path
@@ -57,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda text: str(model_path(text)),  # a str, since it may name a model of the hub
         help="the encoder's weights, where the checkpoint names none or they lie elsewhere",
     )
-    add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav for one file, else a folder of STEM.wav")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=local_path,
+        help="OUT.wav (.flac, .opus) for one file, else a folder of STEM.wav",
+    )
     add(
         "--topk",
         metavar="K",
@@ -70,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--loudness",
         metavar="LKFS",
-        type=_loudness,
+        type=_level,
         default=-16.0,
         help="loudness of the result; none: leave it as it is (default: -16)",
     )
@@ -83,17 +92,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=7.0,
         help="trim silence off the ends of references; 0: leave it (default: 7)",
     )
-    add("--seed", metavar="N", type=int, default=0, help="seed of the random numbers, if a part draws any (default: 0)")
+    add(
+        "--silence",
+        metavar="DB",
+        type=_level,
+        default=-60.0,
+        help="long pauses of the source below this level become silent; none: leave them (default: -60)",
+    )
+    add(
+        "--max-pool-frames",
+        metavar="N",
+        type=int,
+        help="of a longer reference, use N frames (50 are a second) chosen at random by --seed",
+    )
+    add("--format", choices=[suffix[1:] for suffix in WRITTEN], help="of the files in a folder OUT (default: wav)")
+    add("--keep-rate", action="store_true", help="write each file at its source's sample rate")
+    add(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="convert N files at once, each in a process of one thread (default: one after the other, all threads)",
+    )
+    add(
+        "--json", action="store_true", help="print source, path, seconds, took, gain and note (or error), a line a file"
+    )
+    add("--seed", metavar="N", type=int, default=0, help="seed of the random numbers (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add("--overwrite", action="store_true", help="replace existing outputs")
 
 
-def _loudness(text: str) -> float | None:
+def _level(text: str) -> float | None:
     if text == "none":
         return None
     level = float(text)
     if not math.isfinite(level):
-        raise argparse.ArgumentTypeError(f"{text!r} is no loudness")
+        raise argparse.ArgumentTypeError(f"{text!r} is no level in dB")
     return level
 
 
@@ -103,24 +136,30 @@ def run(args: argparse.Namespace) -> int:
     from vocolab import audio
 
     references = audio.find(args.ref)
-    jobs = plan(args.sources, args.output, args.overwrite, references)
-
-    import torch
+    jobs = plan(args.sources, args.output, args.overwrite, references, args.format)
 
     from vocolab.cli.devices import usable_device
+
+    device = usable_device(args.device)
+    if args.workers and device != "cpu":
+        raise UsageError(f"--workers {args.workers} on {device}", "command line", "add --device cpu, or leave it out")
+    vc = load(args, device)
+    voice = _voice(vc, references, args)
+    return _convert_all(vc, voice, jobs, args)
+
+
+def load(args: argparse.Namespace, device: str) -> KNNVC:
+    """The converter of a command line."""
     from vocolab.pipelines import KNNVC
 
-    torch.manual_seed(args.seed)
-    vc = KNNVC.from_checkpoint(
+    return KNNVC.from_checkpoint(
         args.checkpoint,
         args.encoder,
-        usable_device(args.device),
+        device,
         topk=args.topk,
         matching_layer=args.matching_layer,
         synthesis_layer=args.synthesis_layer,
     )
-    voice = _voice(vc, references, args)
-    return _convert_all(vc, voice, jobs, args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -133,11 +172,14 @@ def _check(args: argparse.Namespace) -> None:
     if args.sources and args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
     if args.output:
-        check_is_wav(args.output)
+        _check_format(args.output, args.format)
     if bool(args.ref) == bool(args.voice):
         raise UsageError("one voice is needed", "command line", "give either --ref PATH or --voice FILE")
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"--topk is {args.topk}", "command line", "give at least 1")
+    for flag, number in (("--max-pool-frames", args.max_pool_frames), ("--workers", args.workers)):
+        if number is not None and number < 1:
+            raise UsageError(f"{flag} is {number}", "command line", "give at least 1")
     if args.voice and args.save_voice:
         raise UsageError("a voice to save needs --ref", "--save-voice", "leave out --voice")
     if args.target_duration is not None and not 0 < args.target_duration < math.inf:
@@ -151,78 +193,108 @@ def _check(args: argparse.Namespace) -> None:
         check_absent(args.save_voice, args.overwrite)
 
 
-def plan(
-    sources: Sequence[Path], output: Path | None, overwrite: bool, references: Sequence[Path] = ()
-) -> list[tuple[Path, Path]]:
-    """(source, output) of each file. Raises `VocolabError` where an output exists or is a reference, or two sources
-    would be written to the same one.
+def _check_format(output: Path, format: str | None) -> None:
+    """Raise `UsageError` where the output is the name of a file in a format that is not written, or another than asked
+    for.
     """
-    from vocolab import audio
-
-    if not sources:
-        return []
-    assert output is not None  # `_check` refuses sources without it
-    files = audio.find(sources)
-    named = output.suffix.lower() == ".wav" and not output.is_dir()  # the output is one file
-    single = named and len(sources) == 1 and sources[0].is_file()
-    if named and not single:
-        raise UsageError(f"{len(files)} files do not fit in one", output, "give a folder with -o")
-    taken: dict[Path, Path] = {}
-    heard = identities(references)
-    for file in files:
-        target = output if single else output / f"{file.stem}.wav"
-        if target in taken:
-            raise VocolabError(f"{taken[target]} and {file} would both become it", target, "convert them separately")
-        if target.exists() and target.samefile(file):
-            raise VocolabError("the output is the source", target, "choose another -o")
-        check_output(target, overwrite, heard)
-        taken[target] = file
-    return [(file, target) for target, file in taken.items()]
+    suffix = output.suffix.lower()
+    if output.is_dir() or suffix not in (*WRITTEN, *OTHER_FORMATS):
+        return
+    if suffix not in WRITTEN:
+        raise UsageError("only .wav, .flac and .opus are written", output, "give OUT.wav or a folder")
+    if format and suffix != f".{format}":
+        raise UsageError(f"--format {format} for a {suffix} file", output, "leave --format out, or give a folder")
 
 
 def _voice(vc: KNNVC, references: list[Path], args: argparse.Namespace) -> Voice:
     from vocolab.cli.voice import load_voice, save_voice
 
     if args.voice:
-        return load_voice(args.voice, vc)
+        voice = load_voice(args.voice, vc)
+        return voice if args.max_pool_frames is None else voice.chosen(args.max_pool_frames, args.seed)
     start = time.perf_counter()
-    voice = vc.get_voice(references, args.vad_trim)
+    voice = vc.get_voice(references, args.vad_trim, max_frames=args.max_pool_frames, seed=args.seed)
     frames = len(voice.matching)
-    _say(f"voice: {frames} frames of {len(references)} files, {time.perf_counter() - start:.1f} s")
+    say(f"voice: {frames} frames of {len(references)} files, {time.perf_counter() - start:.1f} s")
     if args.save_voice:
         save_voice(args.save_voice, voice, vc)
-        _say(f"voice: {args.save_voice}")
+        say(f"voice: {args.save_voice}")
     return voice
 
 
-def _convert_all(vc: KNNVC, voice: Voice, jobs: list[tuple[Path, Path]], args: argparse.Namespace) -> int:
-    """Convert one file after the other. Where there are several, one that fails does not stop the rest."""
-    failed = 0
-    for number, (source, target) in enumerate(jobs, 1):
-        start = time.perf_counter()
-        try:
-            note = _convert(vc, voice, source, target, args)
-        except VocolabError as error:
-            if len(jobs) == 1:
-                raise
-            failed += 1
-            _say(f"[{number}/{len(jobs)}] {error}")
-        else:
-            took = f"{time.perf_counter() - start:.1f} s"
-            _say(f"[{number}/{len(jobs)}] {source} -> {target}, {took}" + (f"; loudness: {note}" if note else ""))
+def _convert_all(vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namespace) -> int:
+    """Convert all files. Where there are several, one that fails does not stop the rest."""
+    done: list[Done] = []
+    failed, start = 0, time.perf_counter()
+    try:
+        with Files(len(jobs)) as files:
+            for job, outcome in _outcomes(vc, voice, jobs, args):
+                if isinstance(outcome, Done):
+                    done.append(outcome)
+                    files.end(_line(job, outcome))
+                elif len(jobs) == 1:
+                    raise outcome
+                else:
+                    failed += 1
+                    files.end(str(outcome))
+                if args.json:
+                    print(_json(job, outcome), flush=True)
+    finally:  # also where the user interrupts it
+        if len(jobs) > 1:
+            say(_summary(len(jobs), done, failed, time.perf_counter() - start))
     if failed:
         raise VocolabError(f"{failed} of {len(jobs)} files failed", args.output, "see the lines above")
     return 0
 
 
-def _convert(vc: KNNVC, voice: Voice, source: Path, target: Path, args: argparse.Namespace) -> str:
-    """Convert one file. Returns why it is not as loud as was asked for; "" if it is."""
-    from vocolab import audio
+def _outcomes(
+    vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namespace
+) -> Iterator[tuple[Job, Done | VocolabError]]:
+    """Each job with what became of it: in this process, or in as many as `--workers` says."""
+    count = min(args.workers or 1, len(jobs))
+    if count > 1:
+        yield from _by_workers(count, vc, voice, jobs, args)
+        return
+    if args.workers:  # a single process computes as each of many does
+        import torch
 
-    level = vc.convert(source, voice, args.topk, args.loudness, args.target_duration)
-    audio.write(target, level.wav, vc.sample_rate, overwrite=args.overwrite)
-    return level.note
+        torch.set_num_threads(1)
+    for job in jobs:
+        try:
+            yield job, convert(vc, voice, job, args)
+        except VocolabError as error:
+            yield job, error
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _by_workers(
+    count: int, vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namespace
+) -> Iterator[tuple[Job, Done | VocolabError]]:
+    from vocolab.cli.crew import Crew
+    from vocolab.cli.voice import save_voice
+
+    with tempfile.TemporaryDirectory(prefix="vocolab-convert-") as folder:
+        path = Path(folder) / "voice.safetensors"
+        save_voice(path, voice, vc, exact=True)
+        yield from Crew(count, args, path).run(jobs)
+
+
+def _line(job: Job, done: Done) -> str:
+    line = f"{job.source} -> {job.target}, {done.seconds:.1f} s of speech in {done.took:.1f} s"
+    return f"{line}; loudness: {done.note}" if done.note else line
+
+
+def _summary(files: int, done: Sequence[Done], failed: int, took: float) -> str:
+    seconds = sum(one.seconds for one in done)
+    line = f"{len(done)} of {files} files, {seconds:.1f} s of speech in {took:.1f} s"
+    if seconds:
+        line += f", real-time factor {took / seconds:.3f}"
+    return f"{line}; {failed} failed" if failed else line
+
+
+def _json(job: Job, outcome: Done | VocolabError) -> str:
+    fields: dict[str, object] = {"source": str(job.source)}
+    if isinstance(outcome, VocolabError):
+        return json.dumps(fields | {"error": str(outcome)})
+    gain = round(outcome.gain, 2) if math.isfinite(outcome.gain) else None
+    figures = {"seconds": round(outcome.seconds, 3), "took": round(outcome.took, 3), "gain": gain, "note": outcome.note}
+    return json.dumps(fields | {"path": str(job.target)} | figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Set
 from pathlib import Path
 
@@ -15,6 +16,17 @@ def check_is_wav(output: Path) -> None:
     """Raise `UsageError` where `output` is the name of a file of speech in another format."""
     if output.suffix.lower() in OTHER_FORMATS and not output.is_dir():
         raise UsageError("only .wav is written", output, "give OUT.wav or a folder")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `VocolabError` unless files can be written into `folder`, or it can be made."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise VocolabError("not a folder", there, "choose another -o")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise VocolabError("cannot write (no permission)", there, "choose another -o")
 
 
 def identities(paths: Iterable[Path]) -> set[Identity]:

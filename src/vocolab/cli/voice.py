@@ -15,11 +15,14 @@ from vocolab.parts import describe
 from vocolab.pipelines import KNNVC, Voice
 
 
-def save_voice(path: Path, voice: Voice, vc: KNNVC) -> None:
-    """Write a voice as safetensors. Raises `VocolabError` where the disk refuses."""
-    frames = {"matching": voice.matching.half().cpu().contiguous()}
+def save_voice(path: Path, voice: Voice, vc: KNNVC, exact: bool = False) -> None:
+    """Write a voice as safetensors: its frames in half precision, unless they are to be `exact`. Raises `VocolabError`
+    where the disk refuses.
+    """
+    layers = {"matching": voice.matching}
     if voice.synthesis is not voice.matching:
-        frames["synthesis"] = voice.synthesis.half().cpu().contiguous()
+        layers["synthesis"] = voice.synthesis
+    frames = {name: (feats if exact else feats.half()).cpu().contiguous() for name, feats in layers.items()}
     with atomic(path) as temporary:
         save_file(frames, temporary, {"vocolab": json.dumps(_identity(vc), sort_keys=True)})
 
