@@ -50,6 +50,8 @@ def test_writing_refuses(tmp_path):
         audio.write(path, torch.zeros(2, 500), RATE, overwrite=True)
     with pytest.raises(UsageError, match=r"\.mp3"):
         audio.write(tmp_path / "out.mp3", torch.zeros(500), RATE)
+    with pytest.raises(VocolabError, match=r"cannot write .*out\.flac"):
+        audio.write(tmp_path / "out.flac", torch.zeros(500), RATE, file_rate=2_000_000)  # beyond what FLAC can say
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.wav"]
 
 

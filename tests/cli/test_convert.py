@@ -250,6 +250,23 @@ def test_a_missing_checkpoint(work, capsys):
     assert capsys.readouterr().err == "vocolab: error: no such file: none.ckpt: correct --checkpoint\n"
 
 
+def test_memory_that_runs_out_costs_the_file_alone(convert, monkeypatch):
+    from vocolab.pipelines import KNNVC
+
+    speak("in", a=0, b=0)
+    honest = KNNVC.convert
+
+    def hungry(vc, speech, *args, **kwargs):
+        return torch.empty(2**60) if speech.name == "a.wav" else honest(vc, speech, *args, **kwargs)
+
+    monkeypatch.setattr(KNNVC, "convert", hungry)
+    assert convert("in/a.wav", "--ref", REFERENCE, "-o", "a.wav")[1].startswith(
+        "vocolab: error: out of memory: in/a.wav: give fewer --workers"
+    )
+    assert convert("in", "--ref", REFERENCE, "-o", "out")[0] == 1
+    assert [p.name for p in Path("out").iterdir()] == ["b.wav"]
+
+
 def test_more_neighbours_than_frames(convert):
     status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "o.wav", "--topk", "100000")
     assert status in (1, 2) and line.startswith("vocolab: error: ") and "100000" in line

@@ -47,14 +47,14 @@ def write(
     if suffix == ".opus":
         rate = min((known for known in OPUS_RATES if known >= rate), default=OPUS_RATES[-1])
     container, coding = FORMATS[suffix]
-    # Encoded in memory: libsndfile reports a full disk as success, Python's own write does not.
-    encoded = io.BytesIO()
-    with soundfile.SoundFile(encoded, "w", rate, 1, coding, format=container) as file:
-        for block in resampled(_floats(wav.detach().cpu().reshape(-1), path), sample_rate, rate):
-            file.write((block.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16))
-    if coding == "OPUS":
-        fix_serial(encoded.getbuffer())
-    with atomic(path, overwrite) as temporary:
+    with atomic(path, overwrite) as temporary:  # around all of it: libsndfile's own refusals become one line, too
+        # Encoded in memory: libsndfile reports a full disk as success, Python's own write does not.
+        encoded = io.BytesIO()
+        with soundfile.SoundFile(encoded, "w", rate, 1, coding, format=container) as file:
+            for block in resampled(_floats(wav.detach().cpu().reshape(-1), path), sample_rate, rate):
+                file.write((block.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16))
+        if coding == "OPUS":
+            fix_serial(encoded.getbuffer())
         temporary.write_bytes(encoded.getbuffer())
 
 

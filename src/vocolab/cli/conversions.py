@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_folder, check_output, identities
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError, VocolabError, out_of_memory
 
 if TYPE_CHECKING:
+    from vocolab.audio import Level
     from vocolab.pipelines import KNNVC, Voice
 
 WRITTEN = (".wav", ".flac", ".opus")  # what `audio.write` writes
@@ -83,14 +86,51 @@ def _sources(source: Path, output: Path) -> list[Path]:
 
 
 def convert(vc: KNNVC, voice: Voice, job: Job, args: argparse.Namespace) -> Done:
-    """Convert one file and write it."""
+    """Convert one file and write it. Raises `VocolabError` where it cannot be, or memory does not suffice."""
     import torch
-
-    from vocolab import audio
 
     start = time.perf_counter()
     torch.manual_seed(args.seed)  # for each file, so that its bytes do not depend on those before it
+    try:
+        seconds, level = _convert(vc, voice, job, args)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        remedy = "give fewer --workers, less reference (--max-pool-frames) or a shorter file"
+        raise VocolabError("out of memory", job.source, remedy) from error
+    return Done(seconds, time.perf_counter() - start, level.gain, level.note)
+
+
+def _convert(vc: KNNVC, voice: Voice, job: Job, args: argparse.Namespace) -> tuple[float, Level]:
+    """The seconds of speech that were written, and their level."""
+    from vocolab import audio
+
     rate = audio.info(job.source).sample_rate if args.keep_rate else None
     level = vc.convert(job.source, voice, args.topk, args.loudness, args.target_duration, silence=args.silence)
     audio.write(job.target, level.wav, vc.sample_rate, args.overwrite, rate)
-    return Done(len(level.wav) / vc.sample_rate, time.perf_counter() - start, level.gain, level.note)
+    return len(level.wav) / vc.sample_rate, level
+
+
+def line(job: Job, done: Done) -> str:
+    """What is said of a file that was converted."""
+    text = f"{job.source} -> {job.target}, {done.seconds:.1f} s of speech in {done.took:.1f} s"
+    return f"{text}; loudness: {done.note}" if done.note else text
+
+
+def summary(files: int, done: Sequence[Done], failed: int, took: float) -> str:
+    """What is said at the end of several."""
+    seconds = sum(one.seconds for one in done)
+    text = f"{len(done)} of {files} files, {seconds:.1f} s of speech in {took:.1f} s"
+    if seconds:
+        text += f", real-time factor {took / seconds:.3f}"
+    return f"{text}; {failed} failed" if failed else text
+
+
+def as_json(job: Job, outcome: Done | VocolabError) -> str:
+    """The line of `--json` for a file."""
+    fields: dict[str, object] = {"source": str(job.source)}
+    if isinstance(outcome, VocolabError):
+        return json.dumps(fields | {"error": str(outcome)})
+    gain = round(outcome.gain, 2) if math.isfinite(outcome.gain) else None
+    figures = {"seconds": round(outcome.seconds, 3), "took": round(outcome.took, 3), "gain": gain, "note": outcome.note}
+    return json.dumps(fields | {"path": str(job.target)} | figures)

@@ -6,15 +6,15 @@ Each frame is replaced by the mean of the nearest frames in the reference, and a
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocolab.cli.conversions import WRITTEN, Done, Job, convert, plan
+from vocolab.cli.conversions import WRITTEN, Done, Job, as_json, convert, line, plan, summary
 from vocolab.cli.outputs import OTHER_FORMATS
 from vocolab.cli.progress import Files, say
 from vocolab.cli.seeds import check_seed
@@ -227,21 +227,21 @@ def _convert_all(vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namesp
     done: list[Done] = []
     failed, start = 0, time.perf_counter()
     try:
-        with Files(len(jobs)) as files:
-            for job, outcome in _outcomes(vc, voice, jobs, args):
+        with Files(len(jobs)) as files, closing(_outcomes(vc, voice, jobs, args)) as outcomes:
+            for job, outcome in outcomes:
+                if args.json:
+                    print(as_json(job, outcome), flush=True)
                 if isinstance(outcome, Done):
                     done.append(outcome)
-                    files.end(_line(job, outcome))
+                    files.end(line(job, outcome))
                 elif len(jobs) == 1:
                     raise outcome
                 else:
                     failed += 1
                     files.end(str(outcome))
-                if args.json:
-                    print(_json(job, outcome), flush=True)
     finally:  # also where the user interrupts it
         if len(jobs) > 1:
-            say(_summary(len(jobs), done, failed, time.perf_counter() - start))
+            say(summary(len(jobs), done, failed, time.perf_counter() - start))
     if failed:
         raise VocolabError(f"{failed} of {len(jobs)} files failed", args.output, "see the lines above")
     return 0
@@ -249,7 +249,7 @@ def _convert_all(vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namesp
 
 def _outcomes(
     vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namespace
-) -> Iterator[tuple[Job, Done | VocolabError]]:
+) -> Generator[tuple[Job, Done | VocolabError], None, None]:
     """Each job with what became of it: in this process, or in as many as `--workers` says."""
     count = min(args.workers or 1, len(jobs))
     if count > 1:
@@ -268,7 +268,7 @@ def _outcomes(
 
 def _by_workers(
     count: int, vc: KNNVC, voice: Voice, jobs: list[Job], args: argparse.Namespace
-) -> Iterator[tuple[Job, Done | VocolabError]]:
+) -> Generator[tuple[Job, Done | VocolabError], None, None]:
     from vocolab.cli.crew import Crew
     from vocolab.cli.voice import save_voice
 
@@ -276,25 +276,3 @@ def _by_workers(
         path = Path(folder) / "voice.safetensors"
         save_voice(path, voice, vc, exact=True)
         yield from Crew(count, args, path).run(jobs)
-
-
-def _line(job: Job, done: Done) -> str:
-    line = f"{job.source} -> {job.target}, {done.seconds:.1f} s of speech in {done.took:.1f} s"
-    return f"{line}; loudness: {done.note}" if done.note else line
-
-
-def _summary(files: int, done: Sequence[Done], failed: int, took: float) -> str:
-    seconds = sum(one.seconds for one in done)
-    line = f"{len(done)} of {files} files, {seconds:.1f} s of speech in {took:.1f} s"
-    if seconds:
-        line += f", real-time factor {took / seconds:.3f}"
-    return f"{line}; {failed} failed" if failed else line
-
-
-def _json(job: Job, outcome: Done | VocolabError) -> str:
-    fields: dict[str, object] = {"source": str(job.source)}
-    if isinstance(outcome, VocolabError):
-        return json.dumps(fields | {"error": str(outcome)})
-    gain = round(outcome.gain, 2) if math.isfinite(outcome.gain) else None
-    figures = {"seconds": round(outcome.seconds, 3), "took": round(outcome.took, 3), "gain": gain, "note": outcome.note}
-    return json.dumps(fields | {"path": str(job.target)} | figures)
