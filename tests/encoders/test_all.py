@@ -104,6 +104,19 @@ def test_a_long_recording_in_pieces_has_the_frames_of_the_whole(make, monkeypatc
     assert torch.nn.functional.cosine_similarity(pieces, whole).mean() > 0.6
 
 
+def test_windows_of_a_signal_are_encoded_one_after_the_other(make):
+    """A first window as it is alone; each window has its own frames, however loud those before it were."""
+    encoder = make()
+    wav = rows(encoder)[1]
+    encode = encoder.successive(10 * encoder.hop)
+    for start in (0, 10, 20):
+        window = wav[start * encoder.hop : start * encoder.hop + 9999]
+        (feats,) = encode(window)
+        alone = encoder(window[None])[0]
+        assert feats.shape == alone.shape
+        assert start > 0 or torch.equal(feats, alone)
+
+
 def test_what_cannot_be_encoded_is_one_line(make):
     encoder = make()
     with pytest.raises(VocolabError, match=f"{encoder.min_samples - 1} samples are too short"):

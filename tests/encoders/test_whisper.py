@@ -139,3 +139,13 @@ def test_mistakes_are_one_line(encoder, tmp_path):
         Whisper(tmp_path).load()
     with pytest.raises(VocolabError, match="not a checkpoint folder"):
         Whisper(Path(BUILT_IN)).load()
+
+
+def test_a_live_signal_remembers_for_a_while_how_loud_it_was(encoder, utterances):
+    """Silence after speech lies on the floor that the speech set, until that is forgotten."""
+    silence = torch.zeros(16000)
+    alone = encoder(silence[None])[0]
+    for seconds, forgotten in ((1, False), (200, True)):
+        encode = encoder.successive(seconds * 16000)
+        encode(utterances[0])
+        assert torch.allclose(encode(silence)[0], alone) == forgotten

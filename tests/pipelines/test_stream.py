@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def vocos(width: int) -> Vocoder:
 
 
 def hifigan(width: int) -> Vocoder:
-    vocoder = HiFiGAN(width, projection=16, channels=32)
+    vocoder = HiFiGAN(width, projection=16, channels=16)
     for p in vocoder.parameters():
         p.data.mul_(3)  # so that an untrained one is heard
     return vocoder.fold()
@@ -74,7 +75,7 @@ def check_equal(a: Tensor, b: Tensor) -> None:
 
 
 @pytest.mark.parametrize("make", [vocos, hifigan])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_chunks_of_any_size_give_the_same_waveform(make, seed, files, wav):
     vc = converter(Whisper(), make)
     voice = vc.get_voice(files[4], vad_trigger_level=0)
@@ -92,11 +93,8 @@ def test_single_samples_give_the_same_waveform(vc, voice, wav):
 
 
 def encoders(folder: Path) -> list[Encoder]:
-    found: list[Encoder] = [Whisper(), Mel()]
-    for kind in ("large", "base"):
-        tiny_wavlm(kind).save_pretrained(folder / kind)
-        found.append(WavLM(str(folder / kind)))
-    return found
+    tiny_wavlm("base").save_pretrained(folder)
+    return [Whisper(), Mel(), WavLM(folder)]
 
 
 def test_every_encoder_streams(tmp_path, files, wav):
@@ -122,7 +120,6 @@ def test_the_context_and_the_lookahead_bring_frames_near_to_those_of_the_whole(v
         return float(1 - torch.cosine_similarity(feats, whole).mean())
 
     assert distance(1, 0.4) < distance(1, 0) < distance(0, 0)
-    assert distance(2, 0.4) < distance(0.5, 0.4)
 
 
 def test_speech_comes_out_within_the_latency(vc, voice, wav):
@@ -303,6 +300,7 @@ def test_a_stream_ends_once(vc, voice, wav):
         ({"lookahead": -0.1}, "lookahead is -0.1 s"),
         ({"lookahead": float("inf")}, "lookahead is inf s"),
         ({"context": 40}, "40.4 s together: stream: give at most 30 s"),
+        ({"loudness": float("nan")}, "loudness is nan LKFS"),
         ({"sample_rate": 0}, "sample rate of 0 Hz"),
         ({"topk": 0}, "k = 0"),
         ({"topk": 10_000}, "k = 10000 neighbours of a pool of"),
@@ -331,6 +329,15 @@ def test_something_else_than_a_voice_is_one_line(vc, files):
     for wrong in (files[0], torch.randn(50, 384), None):
         with pytest.raises(UsageError, match="voice of type .*: stream: give what get_voice returns"):
             vc.stream(wrong)
+
+
+def test_the_example_of_the_page_runs(vc, voice, files, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "convert.md").read_text()
+    (example,) = re.findall(r"```python\n((?:(?!```).)*vc\.stream.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    audio.write(tmp_path / "speech.wav", audio.read(files[0], 22050)[0][:30000], 22050)
+    exec(example, {"vc": vc, "voice": voice})
+    assert abs(audio.info(tmp_path / "live.wav").seconds - 30000 / 22050) < 0.02
 
 
 def test_without_an_encoder_nothing_streams(voice):

@@ -111,6 +111,8 @@ class Stream:
 
     def _gain(self, loudness: float) -> float:
         """Decibels that bring the voice, as the vocoder speaks it, to a loudness in LKFS without clipping."""
+        if not math.isfinite(loudness):
+            raise UsageError(f"loudness is {loudness} LKFS", "stream", "give a number, or None to leave it")
         vocoder = self.vc.vocoder
         frames = self.voice.synthesis[: round(LEVEL_SECONDS * vocoder.sample_rate / vocoder.hop)]
         wav = self.vc.vocode(frames[None])[0].cpu()
@@ -145,10 +147,8 @@ class EncodedBlocks:
     def __init__(self, encoder: Encoder, layers: list[int] | None, context: float, lookahead: float, block: float):
         """`context`, `lookahead` and `block` in seconds are rounded to frames."""
         per_second = encoder.sample_rate / encoder.hop
-        self.context, self.lookahead = (
-            _count("context", context, per_second, 0),
-            _count("lookahead", lookahead, per_second, 0),
-        )
+        self.context = _count("context", context, per_second, 0)
+        self.lookahead = _count("lookahead", lookahead, per_second, 0)
         self.block = _count("block", block, per_second, 1)
         window = (self.context + self.block + self.lookahead) / per_second
         if window > encoder.chunk_seconds:
