@@ -19,6 +19,7 @@ from vocolab.checkpoints import load_lm, load_vocoder
 from vocolab.errors import VocolabError
 from vocolab.export import consolidate, export_safetensors
 from vocolab.lm import Condition
+from vocolab.vocoders import Vocos
 
 SHORT = {"max_ar_steps": 20}
 
@@ -92,6 +93,30 @@ def test_a_vocoder(tmp_path):
         assert card["kind"] == "vocoder" and loaded.meta["matching"]["topk"] == 4
         with torch.no_grad():
             assert torch.equal(loaded.vocoder(feats), vocoder(feats))
+
+
+def test_half_precision_and_the_mean_of_two(tmp_path):
+    first, second = (wavlm_generator().eval() for _ in range(2))
+    with torch.no_grad():
+        second.conv_post.bias += 0.5
+    paths = [own_checkpoint(tmp_path / f"{i}.ckpt", vocoder) for i, vocoder in enumerate((first, second))]
+    export_safetensors(paths[0], tmp_path / "mean.safetensors", average=paths[1])
+    export_safetensors(paths[0], tmp_path / "half.safetensors", half=True)
+    mean, half = (load_file(tmp_path / f"{name}.safetensors") for name in ("mean", "half"))
+    for key, value in first.state_dict().items():
+        assert torch.allclose(mean[f"vocoder.{key}"], (value + second.state_dict()[key]) / 2)
+        assert torch.equal(half[f"vocoder.{key}"], value.half())
+    assert next(load_vocoder(tmp_path / "half.safetensors").vocoder.parameters()).dtype == torch.float32
+
+
+def test_unlike_models_have_no_mean(tmp_path, lm_checkpoint):
+    path = own_checkpoint(tmp_path / "v.ckpt", wavlm_generator())
+    other = own_checkpoint(tmp_path / "o.ckpt", Vocos(12, 16, 1, 16))
+    with pytest.raises(VocolabError, match="another vocoder, or one of other sizes"):
+        export_safetensors(path, tmp_path / "x.safetensors", average=other)
+    with pytest.raises(VocolabError, match="only vocoders are averaged"):
+        export_safetensors(lm_checkpoint, tmp_path / "x.safetensors", average=path)
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_what_is_refused(tmp_path, lm_checkpoint, exported):

@@ -23,32 +23,60 @@ from vocolab.files import atomic, check_absent, local_path
 from vocolab.lm import LanguageModel
 from vocolab.parts import build, check_imported, describe
 from vocolab.remote import model_file
+from vocolab.vocoders import Vocoder
 
 
-def export_safetensors(path: str | Path, output: str | Path, overwrite: bool = False) -> dict[str, Any]:
+def export_safetensors(
+    path: str | Path,
+    output: str | Path,
+    overwrite: bool = False,
+    half: bool = False,
+    average: str | Path | None = None,
+) -> dict[str, Any]:
     """Write the model of a checkpoint as safetensors; returns the card that the file's metadata holds as JSON under
     `vocolab`. `path`: a checkpoint of a vocoder or a language model, an official vocoder, or a folder that DeepSpeed
     wrote.
+
+    `half`: weights in half precision, for a file half as large; they are read back as fp32. `average`: another
+    checkpoint of the same vocoder, from whose weights the training of the first began; the mean of both is written,
+    which is often better than either (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 
     A language model's card says how it is built, its symbols and languages, its codec with the fingerprint and the
     licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
     model, `output` exists, or the disk refuses.
     """
     path, output = model_file(path), local_path(output)
+    other = None if average is None else load_vocoder(average).vocoder
     check_absent(output, overwrite)
     content = consolidate(path) if path.is_dir() else read_checkpoint(path)
     if content.get(CARD, {}).get("kind") == "lm":
+        if other is not None:
+            raise VocolabError("a language model, and only vocoders are averaged", path, "leave out --average")
         card, state = _language_model(content, path)
     else:
         loaded = load_vocoder(path)
         card = {**loaded.meta, "vocoder": describe(loaded.vocoder)}
-        state = {f"vocoder.{key}": value for key, value in loaded.vocoder.state_dict().items()}
+        weights = loaded.vocoder.state_dict() if other is None else _mean(loaded.vocoder, other, average)
+        state = {f"vocoder.{key}": value for key, value in weights.items()}
     card["exported_by"] = f"vocolab {__version__}"
     # Cloned: safetensors stores no tensor twice, and two names may share one.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     with atomic(output, overwrite) as temporary:
         save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
     return card
+
+
+def _mean(first: Vocoder, second: Vocoder, where: object) -> dict[str, Tensor]:
+    """The mean of the weights of two vocoders. Raises `VocolabError` where they are not built alike."""
+    if describe(first) != describe(second):
+        raise VocolabError("another vocoder, or one of other sizes", where, "give a checkpoint of the same training")
+    other = second.state_dict()
+    return {
+        key: (value + other[key]) / 2 if value.is_floating_point() else value
+        for key, value in first.state_dict().items()
+    }
 
 
 def _language_model(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -37,6 +37,7 @@ def test_the_official_layout(work):
         (["v.ckpt", "-o", "."], 2, "the output is a folder: .: name a file with -o"),
         (["v.ckpt", "-o", "v.ckpt", "--format", "hifigan"], 2, "the output is the checkpoint: v.ckpt: choose another"),
         (["v.ckpt", "-o", "g.pt", "--format", "hifigan"], 1, "Vocos has no official layout: g.pt: export a HiFiGAN"),
+        (["v.ckpt", "-o", "g.pt", "--format", "hifigan", "--half"], 2, "--half is for safetensors: --format hifigan: "),
         (["noise", "-o", "m.safetensors"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
         (["folder", "-o", "m.safetensors"], 1, "a folder that DeepSpeed did not write (no file `latest`): folder: "),
     ],

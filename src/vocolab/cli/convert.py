@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="CKPT",
         type=model_path,
-        required=True,
-        help="a vocoder's checkpoint, or an official g_*.pt; also by URL, or by its name in kNN-VC's release",
+        help="a vocoder's checkpoint, or an official g_*.pt; also by URL, or by its name in kNN-VC's release "
+        "(default: the converter in the package)",
     )
     add(
         "--encoder",
@@ -152,14 +152,16 @@ def load(args: argparse.Namespace, device: str) -> KNNVC:
     """The converter of a command line."""
     from vocolab.pipelines import KNNVC
 
-    return KNNVC.from_checkpoint(
-        args.checkpoint,
-        args.encoder,
-        device,
-        topk=args.topk,
-        matching_layer=args.matching_layer,
-        synthesis_layer=args.synthesis_layer,
-    )
+    arguments = {
+        "encoder": args.encoder,
+        "device": device,
+        "topk": args.topk,
+        "matching_layer": args.matching_layer,
+        "synthesis_layer": args.synthesis_layer,
+    }
+    if args.checkpoint is None:
+        return KNNVC.pretrained(**arguments)
+    return KNNVC.from_checkpoint(args.checkpoint, **arguments)
 
 
 def _check(args: argparse.Namespace) -> None:

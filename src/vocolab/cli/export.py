@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="safetensors",
         help="hifigan: for a HiFi-GAN vocoder (default: safetensors)",
     )
+    add("--half", action="store_true", help="safetensors: weights in half precision, for a file half as large")
+    add(
+        "--average",
+        metavar="CKPT",
+        type=model_path,
+        help="safetensors: write the mean of the weights and of these, from which the vocoder's training began",
+    )
     add("--overwrite", action="store_true", help="replace an existing output")
 
 
@@ -43,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("the output is the checkpoint", args.output, "choose another -o")
     if args.format == "safetensors" and args.output.suffix != ".safetensors":
         raise UsageError("not named .safetensors", args.output, "name it so, or choose another --format")
+    if (args.half or args.average) and args.format != "safetensors":
+        flag = "--half" if args.half else "--average"
+        raise UsageError(f"{flag} is for safetensors", f"--format {args.format}", "leave one of them out")
     if args.format == "hifigan":
         from vocolab.checkpoints import export_hifigan, load_vocoder
 
@@ -52,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vocolab.export import export_safetensors
 
-    card = export_safetensors(checkpoint, args.output, args.overwrite)
+    card = export_safetensors(checkpoint, args.output, args.overwrite, args.half, args.average)
     print(f"{args.output}: {card['kind']}, {args.output.stat().st_size / 1e6:.1f} MB")
     if card.get("codec_licence"):
         print(f"its codec's weights are under {card['codec_licence']}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from vocolab.pipelines.voice import Gathering, Voice, as_features
 from vocolab.precision import full_precision
 from vocolab.vocoders.base import Vocoder
 
+BUILT_IN = Path(__file__).parents[1] / "assets" / "converter.safetensors"
 SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its speech near -30 or above
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,13 @@ class KNNVC(nn.Module):
         own = None if encoder is None else encoder.layer
         self.matching_layer = own if matching_layer is None else matching_layer
         self.synthesis_layer = own if synthesis_layer is None else synthesis_layer
+
+    @classmethod
+    def pretrained(cls, device: str = "cpu", **arguments: Any) -> KNNVC:
+        """The converter in the package: 16 kHz, any voice, nothing to download. `arguments` are those of
+        `from_checkpoint`.
+        """
+        return cls.from_checkpoint(BUILT_IN, device=device, **arguments)
 
     @classmethod
     def from_checkpoint(
