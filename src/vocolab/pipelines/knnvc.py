@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from vocolab.errors import UsageError, VocolabError
 from vocolab.imports import import_parts
 from vocolab.matching import average
 from vocolab.parts import build, check_imported
+from vocolab.pipelines.layers import Weights, by_layer, weighted
 from vocolab.pipelines.references import listed
 from vocolab.pipelines.stream import Stream
 from vocolab.pipelines.voice import Gathering, Voice, as_features
@@ -30,7 +30,6 @@ BUILT_IN = Path(__file__).parents[1] / "assets" / "converter.safetensors"
 SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its speech near -30 or above
 
 logger = logging.getLogger(__name__)
-Weights = Tensor | np.ndarray | Sequence[float]  # one of each layer of an encoder
 
 
 class KNNVC(nn.Module):
@@ -120,9 +119,9 @@ class KNNVC(nn.Module):
         layer 0, the input of the first block. Layers of weight 0 are not computed beyond the deepest that counts.
         Raises `VocolabError` where the speech cannot be read, or is too short for a frame.
         """
-        by_layer = {self.matching_layer: 1.0} if weights is None else _by_layer(weights, self._encoder())
-        pieces = self._pieces(self._load(path, sample_rate), _name(path), vad_trigger_level, list(by_layer))
-        return torch.cat([_weighted(layers, list(by_layer.values())) for layers in pieces])
+        layers = {self.matching_layer: 1.0} if weights is None else by_layer(weights, self._encoder())
+        pieces = self._pieces(self._load(path, sample_rate), _name(path), vad_trigger_level, list(layers))
+        return torch.cat([weighted(piece, list(layers.values())) for piece in pieces])
 
     def get_matching_set(
         self,
@@ -322,29 +321,6 @@ def _build_encoder(described: dict | None, checkpoint: str | Path | None) -> Enc
     if checkpoint is not None:
         described = {**described, "init_args": {**described["init_args"], "checkpoint": str(checkpoint)}}
     return build(described, Encoder)
-
-
-def _by_layer(weights: Weights, encoder: Encoder) -> dict[int | None, float]:
-    """The weights that are not 0, by layer. Raises `UsageError` unless there is one for each layer of the encoder."""
-    name = type(encoder).__name__
-    if encoder.depth is None:
-        raise UsageError("no layers to weigh", name, "leave out weights")
-    given = torch.as_tensor(weights, dtype=torch.float32).cpu()
-    if given.shape not in ((encoder.depth + 1,), (encoder.depth + 1, 1)) or not given.isfinite().all():
-        what = f"weights of shape {tuple(given.shape)}"
-        raise UsageError(what, name, f"give one finite weight for each of layers 0 to {encoder.depth}")
-    found: dict[int | None, float] = {layer: w for layer, w in enumerate(given.flatten().tolist()) if w}
-    if not found:
-        raise UsageError("weights that are all 0", name, "give one that is not")
-    return found
-
-
-def _weighted(layers: list[Tensor], weights: list[float]) -> Tensor:
-    """The sum (L, C) of layers (L, C) by their weights."""
-    total = layers[0] if weights[0] == 1 else weights[0] * layers[0]
-    for weight, feats in zip(weights[1:], layers[1:], strict=True):
-        total = total + weight * feats
-    return total
 
 
 def _name(speech: Speech) -> object:
