@@ -79,6 +79,8 @@ def test_conversion_matches_by_one_layer_and_speaks_the_weighted_sum():
     voice = vc.get_voice(reference, vad_trigger_level=0)
     found = vc.convert(source, voice, loudness=None).wav
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    stream = vc.stream(voice, loudness=None)
+    assert torch.cat([stream.feed(source), stream.end()]).shape == found.shape
 
 
 def test_widths_that_do_not_fit_are_refused():

@@ -107,7 +107,7 @@ class HuggingFace(Encoder):
     checkpoint: a Hugging Face folder or hub name. Layer 0 is the input of the first block; only the layers asked for
     are read and run. `normalize`: bring each utterance to mean 0 and variance 1 first; None: as the checkpoint's
     preprocessor_config.json says. Rows of a batch are run one after the other: some of these models look at a whole
-    row, padding included.
+    row, padding included. In a stream each window is normalised for itself, not as part of what came before.
     """
 
     sample_rate = RATE

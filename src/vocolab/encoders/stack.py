@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,6 +66,14 @@ class LayerStack(Encoder):
         self.encoder.chunk_seconds, self.encoder.context_seconds = self.chunk_seconds, self.context_seconds
         for piece in self.encoder.encode_pieces(wav, self._needed(layers)):
             yield self._side_by_side(piece, layers)
+
+    def successive(self, step: int, layers: Sequence[int] | None = None) -> Callable[[Tensor], list[Tensor]]:
+        encode = self.encoder.successive(step, self._needed(layers))
+        return lambda wav: self._side_by_side(encode(wav), layers)
+
+    @property
+    def frame_samples(self) -> int:
+        return self.encoder.frame_samples
 
     def frames(self, samples: int) -> int:
         return self.encoder.frames(samples)

@@ -51,7 +51,7 @@ class Stream:
         sample_rate: int | None,
     ):
         self.vc, self.topk = vc, topk
-        _check_voice(voice, encoder.dim, vc.vocoder.in_channels)
+        _check_voice(voice, encoder.width(vc.matching_layer), vc.vocoder.in_channels)
         self.voice = voice.to(vc.device)
         self.voice.pool.knn(self.voice.matching[:1], topk)  # refuses a topk that does not fit before anything is fed
 
