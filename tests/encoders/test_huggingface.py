@@ -100,7 +100,7 @@ def test_building_is_cheap_and_loading_is_late(tmp_path, utterances):
 
 
 def test_a_wrong_checkpoint_is_one_line(tmp_path, wavlm_folder, monkeypatch):
-    with pytest.raises(VocolabError, match="a wavlm model.*choose its own class"):
+    with pytest.raises(VocolabError, match="a wavlm model.*choose the class WavLM"):
         _ = HuggingFace(wavlm_folder).dim
     with pytest.raises(VocolabError, match="not WavLM"):
         tiny_hugging_face("wav2vec 2.0", tmp_path / "one")

@@ -26,7 +26,7 @@ def test_the_stack_is_its_layers_and_they_keep_their_numbers():
     zero, two = plain.layers(wav, layers=[0, 2])
     assert torch.equal(first, zero) and torch.equal(second, two)
     assert torch.equal(both, torch.cat([two, zero], -1)) and torch.equal(stack(wav), both)
-    assert (stack.dim, stack.layer) == (768, -1)
+    assert (stack.dim, stack.layer) == (768, -1) and (stack.width(-1), stack.width(1)) == (768, 384)
     with pytest.raises(UsageError, match="0 layers of Whisper"):
         LayerStack(Whisper(), [])
     with pytest.raises(UsageError, match="of Mel side by side"):

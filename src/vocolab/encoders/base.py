@@ -69,6 +69,10 @@ class Encoder(nn.Module, ABC):
         hop·(i+1)).
         """
 
+    def width(self, layer: int | None) -> int:
+        """Numbers in a frame of `layer`."""
+        return self.dim
+
     def fingerprint(self) -> dict[str, Any]:
         """What decides the numbers beyond the constructor arguments: by default nothing; `{"weights": sha256}` where
         there are weights.

@@ -22,7 +22,7 @@ from vocolab.extras import required
 WAVEFORM = ("data2vec-audio", "hubert", "wav2vec2")  # XLS-R is a wav2vec2
 FILTERBANK = "wav2vec2-bert"
 RATE = 16000
-MEL_WINDOW, MEL_HOP = 400, 160  # samples, of w2v-BERT's filterbank
+MEL_WINDOW, MEL_HOP, MELS = 400, 160, 80  # samples, samples and bands of w2v-BERT's filterbank
 
 
 class Front(ABC):
@@ -41,7 +41,7 @@ class Front(ABC):
 
     @abstractmethod
     def inputs(self, wav: Tensor) -> Tensor:
-        """The whole of a recording (T,) as the model hears it."""
+        """The whole of a recording, float32 (T,), as the model hears it."""
 
     @abstractmethod
     def cut(self, inputs: Tensor, start: int, stop: int, last: bool) -> Tensor:
@@ -84,10 +84,10 @@ class Filterbank(Front):
         return max(0, samples // self.hop * self.hop + self.min_samples - self.hop - samples)
 
     def inputs(self, wav: Tensor) -> Tensor:
-        samples = wav.float().cpu().numpy()
+        samples = wav.cpu().numpy()
         # Without padding to pairs, a window that is left over is dropped: it would make half a frame.
         heard = self._extractor(samples, sampling_rate=RATE, pad_to_multiple_of=None, return_tensors="np")
-        return torch.from_numpy(np.ascontiguousarray(heard["input_features"][0])).to(wav)  # (L, 2 · mels)
+        return torch.from_numpy(np.ascontiguousarray(heard["input_features"][0])).to(wav.device)  # (L, 2 · mels)
 
     def cut(self, inputs: Tensor, start: int, stop: int, last: bool) -> Tensor:
         return inputs[start:stop]
@@ -95,8 +95,8 @@ class Filterbank(Front):
     @functools.cached_property
     def _extractor(self) -> Any:
         _compat.torchaudio()
-        from transformers import SeamlessM4TFeatureExtractor
-
+        with required("transformers", "w2v-BERT"):
+            from transformers import SeamlessM4TFeatureExtractor
         return SeamlessM4TFeatureExtractor()
 
 
@@ -123,21 +123,19 @@ class HuggingFace(Encoder):
     def config(self) -> dict[str, Any]:
         path = weights.find_file(self.checkpoint, ["config.json"])
         config = weights.read_json(path)
-        kind = config.get("model_type")
+        kind = str(config.get("model_type"))
         if kind not in (*WAVEFORM, FILTERBANK):
-            remedy = (
-                "choose its own class" if kind in ("wavlm", "whisper") else f"{', '.join(WAVEFORM)} or {FILTERBANK}"
-            )
-            raise VocolabError(f"a {kind} model", path, remedy)
+            own = {"wavlm": "choose the class WavLM", "whisper": "choose the class Whisper"}
+            raise VocolabError(f"a {kind} model", path, own.get(kind, f"give a {', '.join(WAVEFORM)} or {FILTERBANK}"))
         missing = {"hidden_size", "num_hidden_layers"} - config.keys()
         missing |= {"conv_kernel", "conv_stride"} - config.keys() if kind in WAVEFORM else set()
         if missing:
             raise VocolabError(f"incomplete configuration (no {min(missing)})", path, "replace the file")
-        if (
-            config.get("conv_pos_batch_norm")
-            or config.get("position_embeddings_type", "relative_key") != "relative_key"
-        ):
-            raise VocolabError("a kind of positions that is not read here", path, "choose another model")
+        only = {"conv_pos_batch_norm": False, "position_embeddings_type": "relative_key"}
+        only |= {"feature_projection_input_dim": 2 * MELS}
+        for name, value in only.items():
+            if config.get(name, value) != value:
+                raise VocolabError(f"{name} {config[name]}", path, f"choose a model with {value}")
         return config
 
     @functools.cached_property
@@ -174,7 +172,7 @@ class HuggingFace(Encoder):
         total = self.frames(wav.shape[1])
         rows = []
         for row, length in zip(wav, lengths.tolist(), strict=True):
-            outputs = self._encode(self.front.inputs(row[:length].to(self.placement.dtype)), wanted)
+            outputs = self._encode(self.front.inputs(row[:length].float()), wanted)
             rows.append([F.pad(feats, (0, 0, 0, total - len(feats))) for feats in outputs])
         return [torch.stack(feats) for feats in zip(*rows, strict=True)]
 
@@ -182,7 +180,7 @@ class HuggingFace(Encoder):
         """As in the base class; what is heard is normalised over the whole recording, so only the network is cut."""
         self._check(wav[None], None)
         wanted = self._layers_or_default(layers, self.depth)
-        inputs, frames = self.front.inputs(wav.to(self.placement.dtype)), self.frames(len(wav))
+        inputs, frames = self.front.inputs(wav.float()), self.frames(len(wav))
         for start, first, last, stop in self._pieces(frames):
             outputs = self._encode(self.front.cut(inputs, start, stop, stop == frames), wanted)
             yield [feats[first - start : last - start] for feats in outputs]
@@ -229,7 +227,7 @@ class HuggingFace(Encoder):
             hooks.append(blocks[layer - 1].register_forward_hook(lambda _, __, out, layer=layer: keep(layer, out)))
         try:
             with torch.no_grad():
-                network(inputs[None])
+                network(inputs[None].to(self.placement.dtype))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -75,6 +75,9 @@ class LayerStack(Encoder):
     def frame_samples(self) -> int:
         return self.encoder.frame_samples
 
+    def width(self, layer: int | None) -> int:
+        return self.dim if layer == STACK else self.encoder.width(layer)
+
     def frames(self, samples: int) -> int:
         return self.encoder.frames(samples)
 

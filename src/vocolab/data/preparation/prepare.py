@@ -175,8 +175,9 @@ def _space(preparation: Preparation, found: scan.Scan) -> tuple[float, float]:
     if preparation.text is not None:
         symbols = pack.SYMBOL_BYTES * sum(len(item.utterance.text or "") for item in found.items)
     more = 0.0
-    if preparation.layers[0] != preparation.layers[1]:
-        more += 2 * pack.frame_width(preparation) * frames
+    matching, stored = preparation.layers
+    if preparation.encoder is not None and matching != stored:
+        more += 2 * preparation.encoder.width(matching) * frames
     if preparation.prematch is not None:
         more += 8 * preparation.prematch.topk * frames
     return samples + symbols + headers * len(found.items), samples + symbols + more
