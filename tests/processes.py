@@ -47,7 +47,7 @@ def command(*arguments: str | Path, cwd: Path = ROOT, status: int = 0, **more: s
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)  # ranks that outlive the first one

@@ -44,6 +44,7 @@ def test_a_script_is_sound(script):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_torchrun(tmp_path, speech_folder):
     """Prepared and trained by two processes, then gone on with by the same command."""
     script, flags = SCRIPTS / "torchrun.sh", tiny(tmp_path, speech_folder)
@@ -57,6 +58,7 @@ def test_torchrun(tmp_path, speech_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_slurm(tmp_path, speech_folder):
     """Against a stand-in for `srun`: the tasks of a step share the preparation; the tasks of an array go on with one
     run, and those that come after its end change nothing.

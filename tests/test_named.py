@@ -41,6 +41,7 @@ NO_FLAGS = {
     "--no-deps",  # of pip
     "--part",  # of pytest in this project, see tests/conftest.py
     "--yaml",  # of other VALL-E programs
+    "--page",  # of a benchmark
     "--flag",  # any
 }
 

@@ -150,6 +150,16 @@ def test_what_manual_optimisation_ignores_is_refused(flag, recipe, capsys):
     assert f": {flag[2:].split('=')[0]}: " in line and not Path("runs").exists()
 
 
+def test_parameters_that_get_no_gradient_under_ddp_are_a_line(recipe, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise RuntimeError("It looks like ... enable `find_unused_parameters=True`")
+
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", fails)
+    assert fit() == 2
+    what = "an update left parameters without a gradient"
+    assert last_line(capsys) == f"vocolab: error: {what}: trainer.strategy: use --trainer configs/trainer/ddp.yaml"
+
+
 def test_evaluation_prints_figures(recipe, capsys):
     assert main(["validate", "-c", "tiny.yaml"]) == 1
     assert (

@@ -27,6 +27,7 @@ def interrupted(folder: Path, step: int, signum: int) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_a_vocoder(tmp_path, speech_folder):
     """A GAN: ended and resumed, killed and resumed."""
     recipe = [*FIT, str(ROOT / "recipes/quickstart.yaml"), *overlay("quickstart", tmp_path), *TWO]
@@ -57,6 +58,7 @@ def test_a_vocoder(tmp_path, speech_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_a_language_model(tmp_path):
     """Stopped by SIGTERM in the middle of an update, which is finished and saved."""
     corpus = librispeech(tmp_path / "corpus", speakers=3, each=4)

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer, callbacks
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import distributed
 
 from vocolab.errors import UsageError
 from vocolab.files import cannot_write
@@ -76,10 +78,8 @@ class Checkpoint(callbacks.Checkpoint):
             if self._signal and signum == signal.SIGINT:
                 raise KeyboardInterrupt  # a second Ctrl-C
             self._signal = signum
-            # Lightning ends the loop on every rank at the same batch when rank 0 carries this flag; its own SIGTERM
-            # handler adds a broadcast that deadlocks when several ranks are signalled.
-            if trainer.is_global_zero:
-                trainer._signal_connector.received_sigterm = True
+            if trainer.world_size == 1:
+                trainer._signal_connector.received_sigterm = True  # with this flag Lightning ends the loop
 
         self._handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
 
@@ -95,10 +95,13 @@ class Checkpoint(callbacks.Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._whole = True
+        self._share_signal(trainer)
         if trainer.global_step % self.every_n_train_steps == 0 and trainer.global_step != self._saved_step:
             self._save_interval(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._share_signal(trainer)
         measured = trainer.callback_metrics.get(self.monitor) if self.monitor else None
         if measured is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -121,6 +124,20 @@ class Checkpoint(callbacks.Checkpoint):
         elif self._whole and self._saved_step >= 0 and trainer.world_size == 1:  # saving needs all ranks
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 self.on_train_end(trainer, pl_module)
+
+    def _share_signal(self, trainer: Trainer) -> None:
+        """End the loop on every rank at this batch where any of them has received a signal.
+
+        A rank that left by itself would save the checkpoint while the others begin the next update, and all would wait
+        for each other for ever. (Lightning's own handler broadcasts from within, which several signalled ranks do not
+        survive either.)
+        """
+        if trainer.world_size > 1 and distributed.is_available() and distributed.is_initialized():
+            signum = torch.tensor([self._signal], device=trainer.strategy.root_device)
+            distributed.all_reduce(signum, distributed.ReduceOp.MAX)
+            self._signal = int(signum)
+        if self._signal:
+            trainer._signal_connector.received_sigterm = True
 
     def _save_interval(self, trainer: Trainer) -> None:
         self._save_last(trainer)

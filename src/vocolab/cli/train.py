@@ -189,6 +189,9 @@ def _guarded(checkpoint: Path | None, call: Callable[[], T]) -> T:
         if out_of_memory(error):
             remedy = "lower --data.batches.tokens or --data.batches.size, or set gradient_checkpointing: true"
             raise VocolabError("out of memory", "data.batches", remedy) from error
+        if "find_unused_parameters" in str(error):  # DDP's words, also where a spawned rank said them
+            what = "an update left parameters without a gradient"
+            raise UsageError(what, "trainer.strategy", "use --trainer configs/trainer/ddp.yaml") from error
         if type(error).__module__.startswith("wandb"):
             remedy = "log in with wandb login, or set WANDB_MODE=offline"
             raise VocolabError(f"W&B refuses ({first_sentence(str(error))})", "trainer.logger", remedy) from error

@@ -1,4 +1,4 @@
-"""The speech that comes with the package: 26 minutes, 14 voices, five languages."""
+"""The speech that comes with the package: 26 minutes, 14 voices, four languages."""
 
 from __future__ import annotations
 
