@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.encoders.conftest import tiny_wavlm
 from vocolab import audio
-from vocolab.encoders import Encoder, Mel, WavLM, Whisper
+from vocolab.encoders import Encoder, LayerStack, Mel, WavLM, Whisper
 from vocolab.errors import UsageError, VocolabError
 from vocolab.pipelines import KNNVC, Stream, Voice
-from vocolab.vocoders import HiFiGAN, Vocoder, Vocos
+from vocolab.vocoders import HiFiGAN, LayerWeights, Vocoder, Vocos
 
 SHORT = {"context": 0.5, "lookahead": 0.1, "block": 0.14}
 
@@ -108,6 +108,14 @@ def test_every_encoder_streams(tmp_path, files, wav):
         check_equal(fed(vc.stream(voice, **SHORT, loudness=None), wav, 4801), windowed)
         # A spectrogram's frames see but a few hops, so for it a small window is enough.
         assert torch.allclose(windowed, whole, atol=1e-6) == isinstance(encoder, Mel)
+
+
+def test_layers_side_by_side_are_spoken_where_one_is_matched(files, wav):
+    torch.manual_seed(0)
+    vc = KNNVC(LayerWeights(vocos(384), 768), LayerStack(Whisper(), [1, 2]), matching_layer=1, synthesis_layer=-1)
+    voice = vc.get_voice(files[4], vad_trigger_level=0)
+    whole = vc.convert(wav, voice, loudness=None, silence=None).wav
+    check_equal(fed(vc.stream(voice, context=3, lookahead=2.3, block=0.3, loudness=None), wav, 4801), whole)
 
 
 def test_the_context_and_the_lookahead_bring_frames_near_to_those_of_the_whole(vc, voice, wav):
@@ -314,8 +322,8 @@ def test_settings_that_will_not_do_are_one_line(vc, voice, settings, message):
 @pytest.mark.parametrize(
     ("matching", "synthesis", "message"),
     [
-        (torch.randn(50, 80), torch.randn(50, 384), r"shape \(50, 80\), \(N, 384\) are needed: voice"),
-        (torch.randn(50, 384), torch.randn(50, 80), r"shape \(50, 80\)"),
+        (torch.randn(50, 80), torch.randn(50, 384), r"query of shape \(1, 384\) against a pool of shape \(50, 80\)"),
+        (torch.randn(50, 384), torch.randn(50, 80), "width 80, the vocoder takes 384"),
         (torch.randn(0, 384), torch.randn(0, 384), "no features"),
         (torch.full((50, 384), torch.nan), torch.randn(50, 384), "not finite"),
     ],
@@ -326,9 +334,16 @@ def test_a_voice_that_does_not_fit_is_one_line(vc, matching, synthesis, message)
 
 
 def test_something_else_than_a_voice_is_one_line(vc, files):
-    for wrong in (files[0], torch.randn(50, 384), None):
-        with pytest.raises(UsageError, match="voice of type .*: stream: give what get_voice returns"):
+    for wrong in (files[0], [torch.randn(50, 384)], None):
+        with pytest.raises(UsageError, match="voice of type .*: stream: give what get_voice or get_matching_set"):
             vc.stream(wrong)
+    with pytest.raises(VocolabError, match=r"features of shape \(384,\)"):
+        vc.stream(torch.randn(384))
+
+
+def test_a_matching_set_is_a_voice(vc, voice, wav):
+    made = fed(vc.stream(voice.matching, **SHORT), wav, 4000)
+    check_equal(made, fed(vc.stream(Voice(voice.matching, voice.matching), **SHORT), wav, 4000))
 
 
 def test_the_example_of_the_page_runs(vc, voice, files, tmp_path, monkeypatch):

@@ -225,7 +225,7 @@ class KNNVC(nn.Module):
 
     def stream(
         self,
-        voice: Voice,
+        voice: Voice | Tensor,
         topk: int | None = None,
         context: float = 2.0,
         lookahead: float = 0.2,
@@ -234,6 +234,7 @@ class KNNVC(nn.Module):
         sample_rate: int | None = None,
     ) -> Stream:
         """Convert speech while it comes in: `feed(chunk)` returns what is ready, `end()` the rest. See `Stream`.
+        `voice`: that of `get_voice`, or a matching set (N, C).
 
         Frames are encoded `block` seconds at a time, with `context` seconds before them and `lookahead` seconds after
         them: more of each is nearer to `convert`, which sees the whole. `loudness` in LKFS: the gain that brings the

@@ -15,7 +15,7 @@ from torch import Tensor
 from vocolab import audio
 from vocolab.audio import Waveform
 from vocolab.encoders.base import Encoder
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError
 from vocolab.matching import average
 from vocolab.pipelines.voice import Voice
 from vocolab.precision import full_precision
@@ -41,7 +41,7 @@ class Stream:
     def __init__(
         self,
         vc: KNNVC,
-        voice: Voice,
+        voice: Voice | Tensor,
         encoder: Encoder,
         topk: int,
         context: float,
@@ -51,18 +51,24 @@ class Stream:
         sample_rate: int | None,
     ):
         self.vc, self.topk = vc, topk
-        _check_voice(voice, encoder.width(vc.matching_layer), vc.vocoder.in_channels)
-        self.voice = voice.to(vc.device)
-        self.voice.pool.knn(self.voice.matching[:1], topk)  # refuses a topk that does not fit before anything is fed
-
+        self.voice = _as_voice(voice).to(vc.device)
         layers = None if vc.matching_layer is None else [vc.matching_layer]
         encoder.load(layers).to(vc.device)
         self.encoded = EncodedBlocks(encoder, layers, context, lookahead, block)
         self.spoken = SpokenBlocks(vc)
+        self._try(encoder, layers)
         self.gain = 0.0 if loudness is None else self._gain(loudness)  # dB
         rate = encoder.sample_rate
         self.resampler = None if sample_rate in (None, rate) else _resampler(sample_rate, rate)
         self.ended = False
+
+    @full_precision()
+    @torch.inference_mode()
+    def _try(self, encoder: Encoder, layers: list[int] | None) -> None:
+        """Convert a frame of silence: what does not fit together is refused before anything is fed."""
+        silence = torch.zeros(1, encoder.min_samples, device=encoder.placement.device)
+        feats = encoder.layers(silence, layers=layers)[0][0]
+        self.vc.vocode(self._matched(feats)[None])
 
     @property
     def latency(self) -> float:
@@ -230,14 +236,14 @@ def _samples(chunk: Waveform) -> Tensor:
     return audio.as_waveform(chunk, "chunk").cpu()
 
 
-def _check_voice(voice: Voice, matching: int, synthesis: int) -> None:
-    """Raise `VocolabError` unless the frames of a voice, to compare and to speak, have these widths."""
+def _as_voice(voice: Voice | Tensor) -> Voice:
+    """A voice, or a matching set (N, C) as one."""
+    if isinstance(voice, Tensor):
+        return Voice(voice, voice)
     if not isinstance(voice, Voice):
-        raise UsageError(f"voice of type {type(voice).__name__}", "stream", "give what get_voice returns")
-    for frames, width in ((voice.matching, matching), (voice.synthesis, synthesis)):
-        if frames.ndim != 2 or frames.shape[1] != width:
-            what = f"frames of shape {tuple(frames.shape)}, (N, {width}) are needed"
-            raise VocolabError(what, "voice", "give one that this converter made")
+        remedy = "give what get_voice or get_matching_set returns"
+        raise UsageError(f"voice of type {type(voice).__name__}", "stream", remedy)
+    return voice
 
 
 def _count(name: str, seconds: float, per_second: float, least: int) -> int:
