@@ -236,7 +236,7 @@ def _samples(chunk: Waveform) -> Tensor:
     return audio.as_waveform(chunk, "chunk").cpu()
 
 
-def _as_voice(voice: Voice | Tensor) -> Voice:
+def _as_voice(voice: object) -> Voice:
     """A voice, or a matching set (N, C) as one."""
     if isinstance(voice, Tensor):
         return Voice(voice, voice)
