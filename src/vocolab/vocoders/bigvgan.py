@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vocolab.errors import UsageError
 from vocolab.vocoders.base import Vocoder
-from vocolab.vocoders.normed import WNConv1d, WNConvTranspose1d, fold
+from vocolab.vocoders.normed import WNConv1d, fold
 from vocolab.vocoders.snake import REACH, AntiAliased, Snake, SnakeBeta
-from vocolab.vocoders.upsampling import check_stages, context, suggest
+from vocolab.vocoders.upsampling import check_blocks, check_stages, context, same_conv, suggest, up_convs
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"snake": Snake, "snakebeta": SnakeBeta}
 
@@ -28,8 +28,8 @@ class AMPBlock(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilations: Sequence[int], act: type[nn.Module]):
         super().__init__()
-        self.convs1 = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(_same(channels, kernel, 1) for _ in dilations)
+        self.convs1 = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(same_conv(channels, kernel, 1) for _ in dilations)
         self.activations = nn.ModuleList(AntiAliased(act(channels)) for _ in range(2 * len(dilations)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,12 +43,6 @@ class AMPBlock(nn.Module):
     def reach(kernel: int, dilations: Sequence[int]) -> int:
         """Samples on each side that an output sample depends on."""
         return sum((kernel - 1) // 2 * (dilation + 1) + 2 * REACH for dilation in dilations)
-
-
-def _same(channels: int, kernel: int, dilation: int) -> WNConv1d:
-    conv = WNConv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
-    conv.fill_normal(0.01)
-    return conv
 
 
 class BigVGAN(Vocoder):
@@ -90,15 +84,11 @@ class BigVGAN(Vocoder):
         if projection is not None:
             self.lin_pre = nn.Linear(in_channels, projection)
         self.conv_pre = WNConv1d(projection or in_channels, channels, 7, padding=3)
-        self.ups = nn.ModuleList(
-            WNConvTranspose1d(i, o, k, u, padding=(k - u) // 2)
-            for i, o, k, u in zip(widths, widths[1:], self.upsample_kernels, self.upsample_rates, strict=False)
-        )
+        self.ups = up_convs(widths, self.upsample_rates, self.upsample_kernels)
         self.resblocks = nn.ModuleList(AMPBlock(width, *kind, act) for width in widths[1:] for kind in kinds)
         self.activation_post = AntiAliased(act(widths[-1]))
         self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3, bias=final_bias)
-        for conv in (*self.ups, self.conv_post):
-            conv.fill_normal(0.01)
+        self.conv_post.fill_normal(0.01)
         reach = max(AMPBlock.reach(*kind) for kind in kinds)
         self.context = context(self.upsample_rates, self.upsample_kernels, reach, 3 + REACH)
 
@@ -126,8 +116,4 @@ class BigVGAN(Vocoder):
         check_stages(self.upsample_rates, self.upsample_kernels, self.channels, self.hop, "BigVGAN")
         if self.activation not in ACTIVATIONS:
             raise UsageError(f"activation {self.activation!r}", "BigVGAN", f"take one of {', '.join(ACTIVATIONS)}")
-        if len(self.block_kernels) != len(self.block_dilations):
-            what = f"{len(self.block_kernels)} block_kernels, {len(self.block_dilations)} block_dilations"
-            raise UsageError(what, "BigVGAN", "give one list of dilations a kernel")
-        if any(kernel % 2 == 0 for kernel in self.block_kernels):
-            raise UsageError(f"block_kernels {list(self.block_kernels)}", "BigVGAN", "take odd ones")
+        check_blocks(self.block_kernels, self.block_dilations, "BigVGAN", "block")

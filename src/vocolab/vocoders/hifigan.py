@@ -15,17 +15,11 @@ from torch import Tensor, nn
 
 from vocolab.errors import UsageError
 from vocolab.vocoders.base import Vocoder
-from vocolab.vocoders.normed import WNConv1d, WNConvTranspose1d, fold
-from vocolab.vocoders.upsampling import check_stages, context, suggest
+from vocolab.vocoders.normed import WNConv1d, fold
+from vocolab.vocoders.upsampling import check_blocks, check_stages, context, same_conv, suggest, up_convs
 
 SLOPE = 0.1  # of every LeakyReLU but the last
 LAST_SLOPE = 0.01  # the official code leaves torch's default before conv_post; trained weights rely on it
-
-
-def _same(channels: int, kernel: int, dilation: int) -> WNConv1d:
-    conv = WNConv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
-    conv.fill_normal(0.01)
-    return conv
 
 
 class ResBlock1(nn.Module):
@@ -33,8 +27,8 @@ class ResBlock1(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilations: Sequence[int]):
         super().__init__()
-        self.convs1 = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(_same(channels, kernel, 1) for _ in dilations)
+        self.convs1 = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(same_conv(channels, kernel, 1) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
@@ -53,7 +47,7 @@ class ResBlock2(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilations: Sequence[int]):
         super().__init__()
-        self.convs = nn.ModuleList(_same(channels, kernel, dilation) for dilation in dilations)
+        self.convs = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
@@ -102,14 +96,10 @@ class HiFiGAN(Vocoder):
         if projection is not None:
             self.lin_pre = nn.Linear(in_channels, projection)
         self.conv_pre = WNConv1d(projection or in_channels, channels, 7, padding=3)
-        self.ups = nn.ModuleList(
-            WNConvTranspose1d(i, o, k, u, padding=(k - u) // 2)
-            for i, o, k, u in zip(widths, widths[1:], self.upsample_kernels, self.upsample_rates, strict=False)
-        )
+        self.ups = up_convs(widths, self.upsample_rates, self.upsample_kernels)
         self.resblocks = nn.ModuleList(block(width, *kind) for width in widths[1:] for kind in kinds)
         self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3)
-        for conv in (*self.ups, self.conv_post):
-            conv.fill_normal(0.01)
+        self.conv_post.fill_normal(0.01)
         reach = max(block.reach(*kind) for kind in kinds)
         self.context = context(self.upsample_rates, self.upsample_kernels, reach, 3)
 
@@ -140,11 +130,4 @@ class HiFiGAN(Vocoder):
         check_stages(self.upsample_rates, self.upsample_kernels, self.channels, self.hop, "HiFiGAN")
         if self.resblock not in (1, 2):
             raise UsageError(f"resblock {self.resblock}", "HiFiGAN", "take 1 (V1, V2) or 2 (V3)")
-        if len(self.resblock_kernels) != len(self.resblock_dilations):
-            raise UsageError(
-                f"{len(self.resblock_kernels)} resblock_kernels, {len(self.resblock_dilations)} resblock_dilations",
-                "HiFiGAN",
-                "give one list of dilations a kernel",
-            )
-        if any(kernel % 2 == 0 for kernel in self.resblock_kernels):
-            raise UsageError(f"resblock_kernels {list(self.resblock_kernels)}", "HiFiGAN", "take odd ones")
+        check_blocks(self.resblock_kernels, self.resblock_dilations, "HiFiGAN", "resblock")

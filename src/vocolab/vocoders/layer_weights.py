@@ -38,6 +38,9 @@ class LayerWeights(Vocoder):
         layers = feats.unflatten(-1, (len(self.weights), -1))  # (B, L, layers, C)
         return self.vocoder((layers * self.shares()[:, None]).sum(2))
 
+    def fitting(self, hop: int) -> str:
+        return self.vocoder.fitting(hop)
+
     def fold(self) -> Self:
         self.vocoder.fold()
         return self

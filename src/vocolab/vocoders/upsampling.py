@@ -1,11 +1,42 @@
-"""The sizes of a vocoder that upsamples by transposed convolutions: which fit together, and how far they reach."""
+"""What vocoders share that upsample by transposed convolutions: their convolutions, which sizes fit together, and how
+far they reach.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
+from torch import nn
+
 from vocolab.errors import UsageError
+from vocolab.vocoders.normed import WNConv1d, WNConvTranspose1d
+
+
+def same_conv(channels: int, kernel: int, dilation: int) -> WNConv1d:
+    """A convolution that keeps channels and length, its weight drawn from N(0, 0.01)."""
+    conv = WNConv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+    conv.fill_normal(0.01)
+    return conv
+
+
+def up_convs(widths: Sequence[int], rates: Sequence[int], kernels: Sequence[int]) -> nn.ModuleList:
+    """A transposed convolution a stage, from each of `widths` to the next, their weights drawn from N(0, 0.01)."""
+    convs = nn.ModuleList()
+    for i, o, rate, kernel in zip(widths, widths[1:], rates, kernels, strict=False):
+        conv = WNConvTranspose1d(i, o, kernel, rate, padding=(kernel - rate) // 2)
+        conv.fill_normal(0.01)
+        convs.append(conv)
+    return convs
+
+
+def check_blocks(kernels: Sequence[int], dilations: Sequence[Sequence[int]], name: str, prefix: str) -> None:
+    """Raise `UsageError` where residual blocks of these sizes cannot be built; their arguments begin with `prefix`."""
+    if len(kernels) != len(dilations):
+        what = f"{len(kernels)} {prefix}_kernels, {len(dilations)} {prefix}_dilations"
+        raise UsageError(what, name, "give one list of dilations a kernel")
+    if any(kernel % 2 == 0 for kernel in kernels):
+        raise UsageError(f"{prefix}_kernels {list(kernels)}", name, "take odd ones")
 
 
 def check_stages(rates: Sequence[int], kernels: Sequence[int], channels: int, hop: int, name: str) -> None:
