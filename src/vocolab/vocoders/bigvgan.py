@@ -88,7 +88,8 @@ class BigVGAN(Vocoder):
         self.resblocks = nn.ModuleList(AMPBlock(width, *kind, act) for width in widths[1:] for kind in kinds)
         self.activation_post = AntiAliased(act(widths[-1]))
         self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3, bias=final_bias)
-        self.conv_post.fill_normal(0.01)
+        for conv in (*self.ups, self.conv_post):
+            conv.fill_normal(0.01)
         reach = max(AMPBlock.reach(*kind) for kind in kinds)
         self.context = context(self.upsample_rates, self.upsample_kernels, reach, 3 + REACH)
 

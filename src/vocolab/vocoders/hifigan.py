@@ -99,7 +99,8 @@ class HiFiGAN(Vocoder):
         self.ups = up_convs(widths, self.upsample_rates, self.upsample_kernels)
         self.resblocks = nn.ModuleList(block(width, *kind) for width in widths[1:] for kind in kinds)
         self.conv_post = WNConv1d(widths[-1], 1, 7, padding=3)
-        self.conv_post.fill_normal(0.01)
+        for conv in (*self.ups, self.conv_post):
+            conv.fill_normal(0.01)
         reach = max(block.reach(*kind) for kind in kinds)
         self.context = context(self.upsample_rates, self.upsample_kernels, reach, 3)
 

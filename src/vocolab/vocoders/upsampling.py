@@ -21,13 +21,11 @@ def same_conv(channels: int, kernel: int, dilation: int) -> WNConv1d:
 
 
 def up_convs(widths: Sequence[int], rates: Sequence[int], kernels: Sequence[int]) -> nn.ModuleList:
-    """A transposed convolution a stage, from each of `widths` to the next, their weights drawn from N(0, 0.01)."""
-    convs = nn.ModuleList()
-    for i, o, rate, kernel in zip(widths, widths[1:], rates, kernels, strict=False):
-        conv = WNConvTranspose1d(i, o, kernel, rate, padding=(kernel - rate) // 2)
-        conv.fill_normal(0.01)
-        convs.append(conv)
-    return convs
+    """A transposed convolution a stage, from each of `widths` to the next."""
+    return nn.ModuleList(
+        WNConvTranspose1d(i, o, kernel, rate, padding=(kernel - rate) // 2)
+        for i, o, rate, kernel in zip(widths, widths[1:], rates, kernels, strict=False)
+    )
 
 
 def check_blocks(kernels: Sequence[int], dilations: Sequence[Sequence[int]], name: str, prefix: str) -> None:
