@@ -22,7 +22,7 @@ def gan(**arguments):
     torch.manual_seed(3)
     sizes = {"resblock_kernels": (3,), "resblock_dilations": ((1, 3, 5),)}
     vocoder = HiFiGAN(80, None, 16, (10, 8, 2, 2), (20, 16, 4, 4), **sizes)
-    return small_task(vocoder, **{"schedule": StepDecay(0.5, 3)} | arguments)
+    return small_task(**{"vocoder": vocoder, "schedule": StepDecay(0.5, 3)} | arguments)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,7 @@ def test_files_at_intervals(tmp_path, mel_data):
     [
         (None, {"discriminator": None}, "a training without discriminator"),
         (None, {"optimizer": lambda p: torch.optim.SGD(p, lr=0.1)}, "SGD cannot go on with the states of AdamW"),
+        (None, {"vocoder": HiFiGAN(80, None, 16, (10, 8, 2, 2), (20, 16, 4, 4))}, "unknown|missing.*g_00000002.pt"),
         (None, {"initialize_from": "x"}, "both initialize_from and continue_from"),
         (lambda rest: rest.pop("optim_d"), {}, "holds no optim_d"),
         (lambda rest: rest["optim_d"]["state"][0]["exp_avg"].resize_(3), {}, "another shape for parameter 0"),

@@ -36,6 +36,7 @@ class OfficialTraining:
     generator: State
     rest: dict[str, Any]  # by `KEYS`
     path: Path  # of the do_ file
+    generator_path: Path
 
     @property
     def updates(self) -> int:
@@ -48,7 +49,7 @@ class OfficialTraining:
 
     def fill(self, vocoder: nn.Module, discriminator: nn.Module) -> None:
         """Copy the weights into a vocoder and the MPD and MSD of a discriminator."""
-        fill(vocoder, self.generator, self.path)
+        fill(vocoder, self.generator, self.generator_path)
         load_discriminator(discriminator, self.rest, self.path)
 
     def restore(self, optimizers: Sequence[Optimizer], vocoder: nn.Module, discriminator: nn.Module) -> None:
@@ -125,7 +126,7 @@ def read_training(place: str | Path) -> OfficialTraining:
     missing = [key for key in KEYS if key not in rest]
     if missing:
         raise VocolabError(f"holds no {missing[0]}", do, "give an official do_* file")
-    return OfficialTraining(official_names(state), {key: rest[key] for key in KEYS}, do)
+    return OfficialTraining(official_names(state), {key: rest[key] for key in KEYS}, do, g)
 
 
 def check_official(vocoder: Vocoder, discriminator: nn.Module | None, where: object) -> None:
