@@ -19,7 +19,7 @@ import torch
 from harness import arguments, compare, report
 from torch import Tensor, nn
 
-from vocolab.vocoders import HiFiGAN, Vocoder, Vocos
+from vocolab.vocoders import HiFiGAN, Vocoder, Vocos, fast
 
 TOLERANCE = 1e-5
 
@@ -66,7 +66,7 @@ def istft() -> tuple[Vocos, Callable[[Tensor], Tensor]]:
 def measure(
     case: str, ours: Vocoder, theirs: Callable[[Tensor], Tensor], seconds: float, repeats: int, device: str
 ) -> dict:
-    ours = ours.to(device)
+    ours = fast.prepare(ours.to(device))
     frames = round(seconds * ours.sample_rate / ours.hop)
     feats = torch.randn(1, frames, ours.in_channels, device=device)
     wav, expected = ours.chunked(feats), theirs(feats).reshape(1, -1)

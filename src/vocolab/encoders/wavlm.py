@@ -258,7 +258,7 @@ def _fold(tensors: dict[str, Tensor], shape: WavLMShape) -> dict[str, Tensor]:
     folded = {}
     for name, tensor in tensors.items():
         if re.fullmatch(r"convolutions\.\d+\.weight", name):
-            tensor = tensor.permute(2, 1, 0).flatten(0, 1)  # (out, in, kernel) -> (kernel · in, out)
+            tensor = tensor.transpose(1, 2).flatten(1)  # (out, in, kernel) -> (out, kernel · in)
         elif name.endswith(("gate.weight", "gate.bias")):
             tensor = tensor.unflatten(0, (2, -1)).float().sum(1)
         elif name.endswith("gate_scale"):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocolab.attention import scaled_dot_product_attention
+from vocolab.prepared import FusedLinear
 
 Samples = TypeVar("Samples", int, Tensor)
 
@@ -60,19 +61,16 @@ class WavLMShape:
         return samples
 
 
-class Convolution(nn.Module):
-    """A strided convolution over (T, C), computed as matrix products; `norm` is what follows it.
+class Convolution(FusedLinear):
+    """A strided convolution over (T, C), computed as a matrix product; `norm` is what follows it.
 
-    On a CPU this is twice as fast as `conv1d`, whose output would have to be transposed for every layer norm. The input
-    is cut into T / stride groups of `stride` samples, and the kernel into groups of `stride` taps. Each group of taps
-    is multiplied with all groups of samples at once, shifted by its place in the kernel.
+    On a CPU this is twice as fast as `conv1d`, whose output would have to be transposed for every layer norm. The
+    weight is (dim, kernel · C), tap by tap.
     """
 
     def __init__(self, channels: int, dim: int, kernel: int, stride: int, bias: bool, norm: bool):
-        super().__init__()
+        super().__init__(kernel * channels, dim, bias)
         self.stride = stride
-        self.weight = nn.Parameter(torch.empty(kernel * channels, dim))  # tap by tap
-        self.bias = nn.Parameter(torch.empty(dim)) if bias else None
         self.norm = nn.LayerNorm(dim) if norm else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,11 +78,14 @@ class Convolution(nn.Module):
         samples beyond T, are unspecified.
         """
         width = self.stride * x.shape[1]
-        groups, taps = x.view(-1, width), self.weight.split(width)
-        y = groups @ taps[0] if self.bias is None else torch.addmm(self.bias, groups, taps[0])
-        for i, tap in enumerate(taps[1:], 1):
-            y[:-i].addmm_(groups[i:, : tap.shape[0]], tap)
-        return y
+        groups = x.view(-1, width)
+        if self.in_features == width:
+            return super().forward(groups)
+        windows = groups.new_zeros(len(groups), self.in_features)  # what each output sees: its group and the next ones
+        for shift in range(-(-self.in_features // width)):
+            part = windows[: len(groups) - shift, shift * width : (shift + 1) * width]
+            part.copy_(groups[shift:, : part.shape[1]])
+        return super().forward(windows)
 
 
 class PositionalConvolution(nn.Module):
@@ -129,7 +130,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (FusedLinear(dim, dim) for _ in range(4))
         self.gate = nn.Linear(dim // heads, 2)  # the checkpoint's eight outputs, only ever used as two sums of four
         self.gate_scale = nn.Parameter(torch.empty(heads, 1, 1))
 
@@ -139,14 +140,29 @@ class Attention(nn.Module):
         first, second = self.gate(self._heads(x)).sigmoid().chunk(2, dim=-1)  # (B, H, L, 1)
         gate = first * (second * self.gate_scale - 1) + 2
         rows = max(1, BIAS_ELEMENTS // (x.shape[0] * self.heads * x.shape[1]))
+        buffer = x.new_empty(x.shape[0] * self.heads * min(rows, x.shape[1]) * x.shape[1])
         attended = [
-            self._attend(q[:, :, i : i + rows], k, v, gate[:, :, i : i + rows] * bias[:, i : i + rows], keep)
+            self._attend(
+                q[:, :, i : i + rows], k, v, self._gated(gate[:, :, i : i + rows], bias[:, i : i + rows], buffer), keep
+            )
             for i in range(0, x.shape[1], rows)
         ]
         return self.out_proj(torch.cat(attended, 2).transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, dim / H)
+
+    @staticmethod
+    def _gated(gate: Tensor, bias: Tensor, buffer: Tensor) -> Tensor:
+        """gate (B, H, rows, 1) · bias (H, rows, L), with the keys innermost; written to `buffer` where it can be.
+
+        Left to itself, torch would lay out the product like `bias`, a view whose queries and keys are equally far
+        apart, and attention would first transpose it, which took a sixth of the time of a minute of speech.
+        """
+        if gate.requires_grad or gate.dtype != buffer.dtype:
+            return (gate * bias).contiguous()
+        shape = (*gate.shape[:3], bias.shape[-1])
+        return torch.mul(gate, bias, out=buffer[: math.prod(shape)].view(shape))
 
     @staticmethod
     def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
@@ -163,7 +179,7 @@ class Block(nn.Module):
         self.pre_norm = shape.pre_norm
         self.attention = Attention(shape.dim, shape.heads)
         self.attention_norm = nn.LayerNorm(shape.dim, shape.eps)
-        self.fc1, self.fc2 = nn.Linear(shape.dim, shape.ffn), nn.Linear(shape.ffn, shape.dim)
+        self.fc1, self.fc2 = FusedLinear(shape.dim, shape.ffn), FusedLinear(shape.ffn, shape.dim)
         self.final_norm = nn.LayerNorm(shape.dim, shape.eps)
 
     def forward(self, x: Tensor, bias: Tensor, keep: Tensor | None) -> Tensor:
@@ -174,7 +190,7 @@ class Block(nn.Module):
         return self.final_norm(x + self._feed_forward(x))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.fc1.gelu(x))
 
 
 class WavLMNetwork(nn.Module):
@@ -189,7 +205,7 @@ class WavLMNetwork(nn.Module):
         if shape.group_norm:
             self.group_norm = nn.GroupNorm(shape.conv_dim[0], shape.conv_dim[0])
         self.projection_norm = nn.LayerNorm(shape.conv_dim[-1], shape.eps)
-        self.projection = nn.Linear(shape.conv_dim[-1], shape.dim)
+        self.projection = FusedLinear(shape.conv_dim[-1], shape.dim)
         self.position = PositionalConvolution(shape.dim, shape.pos_kernel, shape.pos_groups)
         if not shape.pre_norm:
             self.norm = nn.LayerNorm(shape.dim, shape.eps)
@@ -232,7 +248,7 @@ class WavLMNetwork(nn.Module):
         for start in range(0, total, segment):
             stop = min(start + segment, total)
             samples = x[start * shape.hop : min(stop + overlap, total) * shape.hop]
-            with torch.autocast(x.device.type, enabled=False):  # `addmm_` needs operands of one type
+            with torch.autocast(x.device.type, enabled=False):  # layer norms between the products want float32
                 pieces.append(self._convolve(samples, lengths)[: stop - start])
         return torch.cat(pieces).unflatten(0, (len(rows), count))[:, : shape.frames(wav.shape[1])]
 

@@ -11,22 +11,21 @@ depend on how they are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vocolab import prepared
 from vocolab.lm.backbones.bitnet import UNIT, BitLinear, EightBit, eight_bit, ternary
 from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
 from vocolab.lm.backbones.mixtral import Experts, feed_forward
+from vocolab.prepared import PreparedLinear
 
 PACKED_ROWS = range(4, 25)  # batches for which MKL's own order of a weight is worth its memory
 
 Module = TypeVar("Module", bound=nn.Module)
-Made = TypeVar("Made")
 
 
 def prepare(model: Module) -> Module:
@@ -36,70 +35,11 @@ def prepare(model: Module) -> Module:
     it changes both. Only `load_state_dict(assign=True)`, which gives a model new parameters, leaves the other behind.
     The twin can be trained and saved too; in training and under `torch.compile` its layers compute as the model's do.
     """
-    twin = _twin(model, {}).eval()
-    assert isinstance(twin, type(model))
+    twin = prepared.twin(model, FASTER).eval()
+    for part in twin.modules():
+        if isinstance(part, AttentionStack) and any(isinstance(below, BitLinear) for below in part.modules()):
+            part.full_attention, part.cache = DoubleAttention, DoubleCache
     return twin
-
-
-def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
-    """`twins`: those of the modules met so far; one that stands in two places has one twin."""
-    if module not in twins:
-        twin = object.__new__(FASTER.get(type(module), type(module)))
-        twin.__dict__ = module.__dict__.copy()
-        twin.__dict__["_parameters"] = module._parameters.copy()
-        twin.__dict__["_buffers"] = module._buffers.copy()
-        twin.__dict__["_modules"] = {
-            name: None if child is None else _twin(child, twins) for name, child in module._modules.items()
-        }
-        if isinstance(twin, AttentionStack) and any(isinstance(part, BitLinear) for part in twin.modules()):
-            twin.full_attention, twin.cache = DoubleAttention, DoubleCache
-        twins[module] = twin
-    return twins[module]
-
-
-@dataclass
-class Kept(Generic[Made]):
-    """What was made of a weight, and by what it is recognised: that weight, its state, the number of rows."""
-
-    made: Made
-    weight: Tensor
-    state: tuple[int, int, int]
-
-
-class PreparedLinear(nn.Linear, Generic[Made]):
-    """A matrix that keeps, in eval and without gradient, what `_prepare` makes of its weight.
-
-    It is made again after training, loading, moving and changes in place. Code that writes through
-    `weight.data` between two passes in eval must call `eval()` again.
-    """
-
-    _kept: Kept[Made] | None = None
-
-    def _prepare(self, rows: int) -> Made:
-        raise NotImplementedError
-
-    def prepared(self, rows: int = 0) -> Made:
-        """What is kept; `rows`: how many are multiplied, where that matters (0: it does not)."""
-        weight, kept = self.weight, self._kept
-        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, rows)
-        if kept is None or kept.weight is not weight or kept.state != state:
-            kept = self._kept = Kept(self._prepare(rows), weight, state)
-        return kept.made
-
-    def plain(self) -> bool:
-        """Whether to compute as the model does: what is kept has no gradient, and no place in a compiled graph."""
-        return torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
-
-    def train(self, mode: bool = True) -> Self:
-        self._kept = None
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:  # another device or dtype
-        self._kept = None
-        return super()._apply(fn, recurse)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}  # a copy makes its own
 
 
 class PackedLinear(PreparedLinear[Tensor]):

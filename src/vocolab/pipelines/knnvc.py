@@ -24,6 +24,7 @@ from vocolab.pipelines.references import listed
 from vocolab.pipelines.stream import Stream
 from vocolab.pipelines.voice import Gathering, Voice, as_features
 from vocolab.precision import full_precision
+from vocolab.vocoders import fast
 from vocolab.vocoders.base import Vocoder
 
 BUILT_IN = Path(__file__).parents[1] / "assets" / "converter.safetensors"
@@ -88,7 +89,7 @@ class KNNVC(nn.Module):
             check_imported(loaded.meta.get("encoder"), path)
         own = encoder if isinstance(encoder, Encoder) else _build_encoder(loaded.meta.get("encoder"), encoder)
         return cls(
-            loaded.vocoder.fold(),  # norms are for training
+            fast.prepare(loaded.vocoder.fold()),  # norms are for training
             own,
             matching.get("topk", 4) if topk is None else topk,
             matching.get("matching_layer") if matching_layer is None else matching_layer,
