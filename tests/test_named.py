@@ -42,6 +42,7 @@ NO_FLAGS = {
     "--part",  # of pytest in this project, see tests/conftest.py
     "--yaml",  # of other VALL-E programs
     "--page",  # of a benchmark
+    "--speech",  # of a benchmark
     "--flag",  # any
 }
 
