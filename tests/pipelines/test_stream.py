@@ -92,6 +92,15 @@ def test_single_samples_give_the_same_waveform(vc, voice, wav):
     check_equal(fed(vc.stream(voice, **SHORT), wav, 1), fed(vc.stream(voice, **SHORT), wav, 6000))
 
 
+def test_the_converter_in_the_package_streams(files, wav):
+    vc = KNNVC.pretrained()
+    voice = vc.get_voice(files[4], vad_trigger_level=0)
+    whole = vc.convert(wav, voice, loudness=None, silence=None).wav
+    for sizes in (30000, [4801, 320, 1]):
+        check_equal(fed(vc.stream(voice, context=3, lookahead=2.3, block=0.3, loudness=None), wav, sizes), whole)
+    assert abs(vc.stream(voice).latency - 0.865) < 1e-6
+
+
 def encoders(folder: Path) -> list[Encoder]:
     tiny_wavlm("base").save_pretrained(folder)
     return [Whisper(), Mel(), WavLM(folder)]
