@@ -41,7 +41,9 @@ class FusedConv:
         self.bias = bias
         self.sizes = ((0, padding), (1, 1), (1, dilation), 1)
         shape = [1, weight.shape[1], 1, PLAN_LENGTH]
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight[:, :, None].to_mkldnn(), *self.sizes, shape)
+        # torch's own stub says that it takes one list.
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self.weight = reorder(weight[:, :, None].to_mkldnn(), *self.sizes, shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._run(x, "none", [])
