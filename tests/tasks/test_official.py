@@ -155,6 +155,8 @@ def test_the_two_files_of_one_update_are_found(tmp_path):
         find_training("prematch_g_02500000.pt")
     with pytest.raises(VocolabError, match="not named g_"):
         find_training(tmp_path / "x")
+    with pytest.raises(VocolabError, match="no such file or folder: .*none"):
+        find_training(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(VocolabError, match="no g_. and do_. of one number"):
         find_training(tmp_path / "empty")

@@ -81,7 +81,9 @@ def find_training(place: str | Path) -> tuple[str | Path, str | Path]:
         return _newest(model_file(place))
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise VocolabError("not named g_* or do_*", place, "name a folder or a file of the official layout")
+        there = url_of(place) is not None or model_file(place).exists()
+        what = "not named g_* or do_*" if there else "no such file or folder"
+        raise VocolabError(what, place, "name a folder or a file of the official layout")
     prefix, _, number, suffix = match.groups()
     if url_of(place) is None:
         found = [_beside(path, prefix, kind, f"{number}{suffix}") for kind in ("g", "do")]
