@@ -54,7 +54,8 @@ def test_python_m_vocolab():
     "args, line",
     [
         (["nonsense"], "unknown command 'nonsense': command line: see vocolab --help"),
-        (["convert", "--outptu", "x"], "the following arguments are required: --checkpoint: command line: see vocolab convert --help"),
+        (["convert", "--outptu", "x"], "unknown argument '--outptu', did you mean --output?: command line: see vocolab convert --help"),
+        (["synthesize", "--outptu", "x"], "the following arguments are required: --checkpoint: command line: see vocolab synthesize --help"),
         (["convert", "--checkpoint", "x", "--outptu=x"], "unknown argument '--outptu=x', did you mean --output?: command line: see vocolab convert --help"),
         (["convert", "--checkpoint"], "argument --checkpoint: expected one argument: command line: see vocolab convert --help"),
         (["prepare", "--workers", "two"], "argument --workers: invalid int value: 'two': command line: see vocolab prepare --help"),

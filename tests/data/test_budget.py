@@ -268,7 +268,7 @@ def test_an_empty_split_has_no_batches():
         ({"tokens": 0}, "tokens is 0"),
         ({"prompt": "other"}, "prompt is 'other'.*prefix, segment or speaker"),
         ({"prompt_seconds": 0}, "prompt_seconds is 0"),
-        ({"prompt_seconds": [3.0, 1.0]}, "prompt_seconds is .3.0, 1.0.*shortest and the longest"),
+        ({"prompt_seconds": [3.0, 1.0]}, "prompt_seconds is .3.0, 1.0.*the least and the most"),
         ({"min_seconds": 5.0, "max_seconds": 4.0}, "min_seconds is 5.0 and max_seconds 4.0"),
         ({"spread": -0.1}, "spread is -0.1"),
     ],

@@ -10,7 +10,7 @@ import yaml
 
 import vocolab.encoders
 from vocolab.audio import log_mel
-from vocolab.encoders import Encoder, Mel
+from vocolab.encoders import Encoder, HuggingFace, Mel
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
 
@@ -52,7 +52,9 @@ def test_encoder_files_build(path):
     encoder = cls(**slot["init_args"])
     assert isinstance(encoder, Encoder)
     assert describe(encoder)["init_args"] == slot["init_args"]  # presets state all their arguments
-    assert (encoder.sample_rate, encoder.hop) == (16000, 320)
+    assert encoder.sample_rate == 16000
+    if not isinstance(encoder, HuggingFace):  # its hop is in a file of the hub
+        assert encoder.hop == 320
 
 
 def test_all_encoder_files_are_seen():

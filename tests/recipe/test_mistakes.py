@@ -202,6 +202,11 @@ def test_the_last_of_two_recipes_is_named(recipe):
     )
 
 
+VOCODERS = ", ".join(
+    sorted(
+        f"configs/vocoder/{path.name}" for path in (Path(__file__).parents[2] / "configs" / "vocoder").glob("*.yaml")
+    )
+)
 FLAGS = {
     "--traner.max_steps=3": "unknown key traner.max_steps: command line: did you mean --trainer.max_steps?",
     "--trainer.max_stepz=3": "unknown key trainer.max_stepz: command line: did you mean --trainer.max_steps?",
@@ -216,7 +221,7 @@ FLAGS = {
     "--trainer none.yaml": "no such file none.yaml: --trainer: check the path",
     "--trainer gpuu.yaml": "no such file gpuu.yaml: --trainer: did you mean configs/trainer/gpu.yaml?",
     "--trainer=configs/trainer/gpuu.yaml": "no such file configs/trainer/gpuu.yaml: --trainer: did you mean configs/trainer/gpu.yaml?",
-    "--model.vocoder ../configs/vocoder/none.yaml": "no such file ../configs/vocoder/none.yaml: --model.vocoder: choose from configs/vocoder/hifigan_v1.yaml, configs/vocoder/hifigan_v1_mel.yaml, configs/vocoder/hifigan_v2.yaml, configs/vocoder/vocos.yaml, configs/vocoder/vocos_small.yaml",
+    "--model.vocoder ../configs/vocoder/none.yaml": f"no such file ../configs/vocoder/none.yaml: --model.vocoder: choose from {VOCODERS}",
     "--model.vocoder none.yaml": "no such file none.yaml: --model.vocoder: check the path",
     "--model.vocoder Vocoss": "no such Vocoder 'Vocoss' for model.vocoder: command line: did you mean Vocos?",
     "--trainer.callbacks+=Sampels": "no such Callback 'Sampels' for trainer.callbacks: command line: did you mean Samples?",

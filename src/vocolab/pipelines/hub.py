@@ -15,7 +15,7 @@ from vocolab.encoders import WavLM
 from vocolab.encoders.wavlm_blocks import WavLMNetwork
 from vocolab.pipelines.knnvc import KNNVC
 from vocolab.remote import model_file
-from vocolab.vocoders import HiFiGAN
+from vocolab.vocoders import HiFiGAN, fast
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def knn_vc(
     `cpu`, with a warning.
     """
     hifigan, _ = hifigan_wavlm(pretrained, progress, prematched, device)
-    return KNeighborsVC(hifigan, wavlm_large(pretrained, progress, device)).eval()
+    return KNeighborsVC(fast.prepare(hifigan), wavlm_large(pretrained, progress, device)).eval()
 
 
 def hifigan_wavlm(
