@@ -54,7 +54,12 @@ class Crew:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.args, self.voice), daemon=True)
-        process.start()
+        # A process inherits that a signal is ignored: Ctrl-C would end one that is still importing with a traceback.
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, heard)
         theirs.close()
         return ours, process
 
@@ -74,7 +79,7 @@ class Crew:
 
 def serve(connection: Connection, args: argparse.Namespace, voice: Path) -> None:
     """The life of a worker: load the converter and the voice, then do what comes until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception: temporary files are removed
     import torch
 
