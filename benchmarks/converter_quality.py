@@ -13,36 +13,21 @@ from pathlib import Path
 import numpy as np
 from harness import arguments, record, report
 from listeners import Listeners, character_error_rate
-from quickstart_quality import resynthesis
+from quickstart_quality import by_speaker, resynthesis
 
-from vocolab import audio
-from vocolab.data.corpora import BuiltinSpeech, Manifest, Utterance
+from vocolab.data.corpora import BuiltinSpeech, Manifest
 from vocolab.pipelines import KNNVC
 
 UNHEARD = Path(__file__).with_name("unheard") / "manifest.tsv"
 PAIRS = {"3015": "3002", "3021": "3003", "3026": "3005", "1001": "3004"}  # source: target
 
 
-def speech_of(corpus: BuiltinSpeech | Manifest, split: str) -> dict[str, list[Utterance]]:
-    """Utterances by speaker."""
-    found: dict[str, list[Utterance]] = {}
-    for utterance in corpus.splits()[split]:
-        found.setdefault(utterance.speaker, []).append(utterance)
-    return found
-
-
-def voice_print(utterances: list[Utterance], listeners: Listeners) -> np.ndarray:
-    """Mean embedding of a voice, unit length."""
-    mean = np.mean([listeners.embed(audio.read(u.path, 16000)[0].numpy()) for u in utterances], axis=0)
-    return mean / np.linalg.norm(mean)
-
-
 def conversion(vc: KNNVC, listeners: Listeners) -> dict[str, float]:
-    sources, targets = speech_of(Manifest(UNHEARD), "test"), speech_of(BuiltinSpeech(), "train")
+    sources, targets = by_speaker(Manifest(UNHEARD).splits()["test"]), by_speaker(BuiltinSpeech().splits()["train"])
     figures = {}
     for source, target in PAIRS.items():
-        print_of_source = voice_print(sources[source], listeners)
-        print_of_target = voice_print(targets[target], listeners)
+        print_of_source = listeners.voice_print(sources[source])
+        print_of_target = listeners.voice_print(targets[target])
         voice = vc.get_voice([u.path for u in targets[target]], vad_trigger_level=0)
         heard, differences = [], []
         for utterance in sources[source]:
@@ -61,8 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     vc = KNNVC.pretrained() if args.checkpoint is None else KNNVC.from_checkpoint(args.checkpoint)
     listeners = Listeners()
-    held_out = [u for utterances in speech_of(BuiltinSpeech(), "val").values() for u in utterances]
-    figures = resynthesis(vc, held_out, listeners) | conversion(vc, listeners)
+    figures = resynthesis(vc, BuiltinSpeech().splits()["val"], listeners) | conversion(vc, listeners)
     units = {"stoi": "STOI", "resynthesis_cer": "CER"}
     report(
         [

@@ -93,9 +93,7 @@ class Bench:
 
     def _print(self, name: str) -> np.ndarray:
         """Mean embedding of up to 20 reference sentences, unit length."""
-        embedded = [self.listeners.embed(audio.read(u.path, RATE)[0].numpy()) for u in self.reference[name][:20]]
-        mean = np.mean(embedded, axis=0)
-        return mean / np.linalg.norm(mean)
+        return self.listeners.voice_print(self.reference[name][:20])
 
     def _source(self, path: Path, semitones: int) -> tuple[Tensor, Tensor, np.ndarray]:
         """Waveform, features and pitch of a sentence, made higher by so many semitones."""

@@ -4,9 +4,13 @@ bench-env`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
+
+from vocolab import audio
+from vocolab.data.corpora import Utterance
 
 
 class Listeners:
@@ -37,6 +41,11 @@ class Listeners:
         from resemblyzer import preprocess_wav
 
         return self._speaker.embed_utterance(preprocess_wav(wav, source_sr=16000))
+
+    def voice_print(self, utterances: Iterable[Utterance]) -> np.ndarray:
+        """Mean embedding (256,) of a voice, unit length."""
+        mean = np.mean([self.embed(audio.read(u.path, 16000)[0].numpy()) for u in utterances], axis=0)
+        return mean / np.linalg.norm(mean)
 
 
 def character_error_rate(pairs: list[tuple[str, str]]) -> float:

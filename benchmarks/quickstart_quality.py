@@ -31,6 +31,13 @@ LIMITS = {
 VOICES = [str(3001 + i) for i in range(10)]
 
 
+def by_speaker(utterances: list[Utterance]) -> dict[str, list[Utterance]]:
+    found = defaultdict(list)
+    for utterance in utterances:
+        found[utterance.speaker].append(utterance)
+    return found
+
+
 def resynthesis(vc: KNNVC, held_out: list[Utterance], listeners: Listeners) -> dict[str, float]:
     scores, heard = [], []
     for utterance in held_out:
@@ -45,11 +52,7 @@ def resynthesis(vc: KNNVC, held_out: list[Utterance], listeners: Listeners) -> d
 
 def voice_prints(train: dict[str, list[Utterance]], listeners: Listeners) -> dict[str, np.ndarray]:
     """Mean embedding of each Kokoro voice's training speech, unit length."""
-    prints = {}
-    for speaker in VOICES:
-        mean = np.mean([listeners.embed(audio.read(u.path, 16000)[0].numpy()) for u in train[speaker]], axis=0)
-        prints[speaker] = mean / np.linalg.norm(mean)
-    return prints
+    return {speaker: listeners.voice_print(train[speaker]) for speaker in VOICES}
 
 
 def conversion(
@@ -86,9 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     vc = KNNVC.from_checkpoint(args.run / "checkpoints" / "last.ckpt")
     splits = load_recipe(args.run / "config.yaml").data.corpus.splits()
-    train = defaultdict(list)
-    for utterance in splits["train"]:
-        train[utterance.speaker].append(utterance)
+    train = by_speaker(splits["train"])
     listeners = Listeners()
     figures = resynthesis(vc, splits["val"], listeners) | conversion(vc, splits["val"], train, listeners)
     units = {"nearest_voice": "of 20", "pairs": "conversions", "stoi": "STOI"}

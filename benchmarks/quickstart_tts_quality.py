@@ -7,12 +7,11 @@ Voice 3001+i says sentences 2i and 2i+1, which are known only from the other nin
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 from harness import arguments, record, report
 from listeners import Listeners, character_error_rate
-from quickstart_quality import VOICES, voice_prints
+from quickstart_quality import VOICES, by_speaker, voice_prints
 
 from vocolab import TTS, audio
 from vocolab.data.corpora import Utterance
@@ -25,11 +24,8 @@ LIMITS = {"cer": 0.25, "nearest_voice": 8, "ended": 18}
 
 def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dict) -> dict[str, float]:
     listeners = Listeners()
-    train, known = defaultdict(list), {}
-    for utterance in splits["train"]:
-        train[utterance.speaker].append(utterance)
-        known[utterance.key] = utterance
-    prints = voice_prints(train, listeners)
+    known = {utterance.key: utterance for utterance in splits["train"]}
+    prints = voice_prints(by_speaker(splits["train"]), listeners)
     heard, nearest, ended, stopped, ratios = [], 0, 0, 0, []
     for i, voice in enumerate(VOICES):
         pair = [u for u in splits["val"] if u.speaker == voice]

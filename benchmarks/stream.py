@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from converter_quality import PAIRS, UNHEARD, speech_of
+from converter_quality import PAIRS, UNHEARD
 from harness import arguments, record, report, wait
 from listeners import Listeners, character_error_rate
+from quickstart_quality import by_speaker
 
 from vocolab import audio
 from vocolab.data.corpora import BuiltinSpeech, Manifest
@@ -88,7 +89,7 @@ def cost(vc: KNNVC, voice: Voice, wav: torch.Tensor, device: str, repeats: int, 
 def quality(vc: KNNVC, device: str) -> list[dict]:
     """Character error rates over the four voices: `convert` of each one's sentences on end, then streams of them."""
     listeners = Listeners()
-    sources, targets = speech_of(Manifest(UNHEARD), "test"), speech_of(BuiltinSpeech(), "train")
+    sources, targets = by_speaker(Manifest(UNHEARD).splits()["test"]), by_speaker(BuiltinSpeech().splits()["train"])
     read = {source: [audio.read(u.path, 16000)[0] for u in sources[source]] for source in PAIRS}
     voices = {source: vc.get_voice([u.path for u in targets[target]], 0) for source, target in PAIRS.items()}
 
@@ -119,7 +120,7 @@ def main() -> None:
         vc = KNNVC.pretrained(device=args.device)
     else:
         vc = KNNVC.from_checkpoint(args.checkpoint, device=args.device)
-    speech = speech_of(BuiltinSpeech(), "train")
+    speech = by_speaker(BuiltinSpeech().splits()["train"])
     voice = vc.get_voice([u.path for u in speech["3002"]], vad_trigger_level=0)
     wav = torch.cat([audio.read(u.path, 16000)[0] for u in speech["3001"][:8]])
     rows = cost(vc, voice, wav, args.device, args.repeats, args.long)

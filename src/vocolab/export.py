@@ -46,8 +46,8 @@ def export_safetensors(
     model, `output` exists, or the disk refuses.
     """
     path, output = model_file(path), local_path(output)
-    other = None if average is None else load_vocoder(average).vocoder
     check_absent(output, overwrite)
+    other = None if average is None else load_vocoder(average).vocoder
     content = consolidate(path) if path.is_dir() else read_checkpoint(path)
     if content.get(CARD, {}).get("kind") == "lm":
         if other is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
 import signal
 import sys
 from collections import deque
@@ -13,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from vocolab import workers
 from vocolab.cli.conversions import Done, Job
 from vocolab.errors import VocolabError
 
@@ -34,7 +34,7 @@ class Crew:
         try:
             while left or self._hands:
                 while left and len(self._hands) < self.count:
-                    connection, process = self._start()
+                    process, connection = workers.start(serve, self.args, self.voice)
                     self._give(connection, process, left.popleft())
                 ready = wait(list(self._hands))
                 for connection in [c for c in self._hands if c in ready]:
@@ -50,23 +50,9 @@ class Crew:
         finally:
             self._end()
 
-    def _start(self) -> tuple[Connection, BaseProcess]:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.args, self.voice), daemon=True)
-        # A process inherits that a signal is ignored: Ctrl-C would end one that is still importing with a traceback.
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            process.start()
-        finally:
-            signal.signal(signal.SIGINT, heard)
-        theirs.close()
-        return ours, process
-
     def _give(self, connection: Connection, process: BaseProcess, job: Job) -> None:
         self._hands[connection] = process, job
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; the next `recv` says so
-            connection.send(job)
+        workers.send(connection, job)
 
     def _end(self) -> None:
         for process, _ in self._hands.values():
@@ -79,7 +65,6 @@ class Crew:
 
 def serve(connection: Connection, args: argparse.Namespace, voice: Path) -> None:
     """The life of a worker: load the converter and the voice, then do what comes until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception: temporary files are removed
     import torch
 

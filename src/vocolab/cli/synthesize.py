@@ -10,19 +10,17 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vocolab.cli.outputs import check_is_wav, check_output, identities
+from vocolab.cli.progress import Display, say
 from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from vocolab.pipelines import TTS, Prompt, Spoken
 
 # The fields of `vocolab.lm.Sampling` as flags: type and help. The help repeats the defaults of the class, which takes
@@ -111,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs], args.ref_text)
     _say_unknown(tts)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
-    _say(_heard(prompt, references))
+    say(_heard(prompt, references))
     progress = Progress([name for name, _, _ in jobs], args.batch_size, sampling.max_ar_steps)
     spoken = tts.speak(
         ids, prompt, sampling, args.language, args.seed, args.batch_size, args.amp, on_step=progress.step
@@ -177,7 +175,7 @@ def _say_unknown(tts: TTS) -> None:
     for found, what in ((tts.symbols.left_out, "left out"), (tts.symbols.unknown, "spoken as <unk>")):
         if found:
             counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in found.most_common(10))
-            _say(f"symbols the model never saw, {what}: {counts}")
+            say(f"symbols the model never saw, {what}: {counts}")
 
 
 def _heard(prompt: Prompt, references: Sequence[Path]) -> str:
@@ -218,40 +216,29 @@ def _write_all(
     return 0
 
 
-class Progress:
+class Progress(Display):
     """A bar of frames on a terminal; else a line for each text as it is done."""
 
     def __init__(self, names: Sequence[str], batch_size: int, limit: int):
         self.names, self.batch_size, self.limit = names, batch_size, limit
-        self._bar: Bar | None = None
-        self._batch, self._done, self._frame, self._began = 0, 0, 0, time.monotonic()
+        self._batch, self._done, self._frame = 0, 0, 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"))
-            self._bar = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), refresh_per_second=8)
-            self._bar.add_task("", total=self.limit)
-            self._bar.start()
+            where = TextColumn("{task.description}")
+            self.open(self.limit, [where, BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeElapsedColumn()])
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def step(self, frame: int) -> None:
         """`frame` frames of the present batch are done; the count begins anew with every batch."""
-        if self._bar is not None:
-            if frame <= self._frame:
-                self._batch += 1
-            first = self._batch * self.batch_size
-            last = min(first + self.batch_size, len(self.names))
-            where = f"[{first + 1}–{last} of {len(self.names)}]"
-            self._bar.update(self._bar.task_ids[0], completed=frame, description=where, refresh=frame == 1)
-            self._frame = frame
+        if frame <= self._frame:
+            self._batch += 1
+        first = self._batch * self.batch_size
+        last = min(first + self.batch_size, len(self.names))
+        self.update(frame, description=f"[{first + 1}–{last} of {len(self.names)}]", refresh=frame == 1)
+        self._frame = frame
 
     def done(self, name: str, target: Path, spoken: Spoken) -> None:
         self._done += 1
@@ -259,13 +246,3 @@ class Progress:
         if not spoken.stopped:
             what += f"; it did not stop by itself and was cut after {spoken.frames} frames: see --max-ar-steps, --seed"
         self.say(f"[{self._done}/{len(self.names)}] {name} -> {target}, {what}")
-
-    def say(self, line: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        else:
-            _say(line)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

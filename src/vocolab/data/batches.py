@@ -135,7 +135,7 @@ class MatchedCrops(Crops):
             raise UsageError(what, "data.batches", "set --data.encoder")
         rate = index.sample_rate / index.hop  # frames a second
         shortest, longest = (max(round(seconds * rate), 1) for seconds in self._seconds)
-        crops = CropPlan(index.rows["frames"], self.frames, self.size, seed, epoch)
+        crops = super().plan(index, seed, epoch, ranks)
         return MatchedPlan(crops, index, self.plain, self._topk, (shortest, longest), mix(seed, epoch, 6))
 
 

@@ -42,14 +42,12 @@ class Prompts:
         if kind != "speaker":
             return
         self.speaker = np.asarray(index.rows["speaker"])
-        narrow = self.speaker.astype(np.uint16) if len(index.speakers) <= 1 << 16 else self.speaker  # sorts faster
-        self.order = np.argsort(narrow, kind="stable").astype(np.uint32)  # (n,) rows speaker by speaker
+        self.order, self.blocks = index.by_speaker()  # `blocks`: places of each speaker in the order
         self.place = np.empty_like(self.order)  # (n,) place of each row in that order
         self.place[self.order] = np.arange(len(self.order), dtype=np.uint32)
         line = self.frames[self.order]
         self.ends = np.cumsum(line, dtype=np.int64)  # (n,) where each utterance ends on the line, in that order
-        count = np.bincount(self.speaker, minlength=len(index.speakers))
-        self.blocks = np.cumsum([0, *count])  # places of each speaker in the order
+        count = np.diff(self.blocks)
         self.edges = np.zeros(len(self.blocks), np.int64)  # between the speakers' stretches of the line
         self.edges[self.blocks > 0] = self.ends[self.blocks[self.blocks > 0] - 1]
         self.totals = np.diff(self.edges)  # frames of each speaker

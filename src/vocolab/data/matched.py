@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from vocolab.data.plan import CropPlan, EvenPlan, Items, Matches
+from vocolab.data.plan import EvenPlan, Items, Matches
 from vocolab.data.shards.index import Index
 from vocolab.rng import draw, mix
 
@@ -22,7 +22,7 @@ class MatchedPlan(EvenPlan):
 
     def __init__(
         self,
-        crops: CropPlan,
+        crops: EvenPlan,
         index: Index,
         plain: float,
         topk: tuple[int, int],  # neighbours, at least and at most
@@ -32,9 +32,8 @@ class MatchedPlan(EvenPlan):
         self.crops, self.plain, self.topk, self.frames, self.key = crops, plain, topk, frames, key
         self.count, self.size, self.left_out = crops.count, crops.size, crops.left_out
         self.speaker = np.asarray(index.rows["speaker"])
-        self.order = np.argsort(self.speaker, kind="stable")  # (n,) rows, speaker by speaker
+        self.order, self.edges = index.by_speaker()
         self.lengths = np.asarray(index.rows["frames"]).astype(np.int64)
-        self.edges = np.searchsorted(self.speaker[self.order], np.arange(len(index.speakers) + 1))
 
     def items(self, numbers: np.ndarray) -> Items:
         items = self.crops.items(numbers)
@@ -53,7 +52,7 @@ class MatchedPlan(EvenPlan):
 
     def _pool(self, row: int, first: float, frames: float) -> np.ndarray:
         """Rows (n,) of other utterances of the speaker of `row`, from a place `first` in [0, 1) of its speech on."""
-        own = self.order[self.edges[self.speaker[row]] : self.edges[self.speaker[row] + 1]]
+        own = self.order[self.edges[self.speaker[row]] : self.edges[self.speaker[row] + 1]].astype(np.int64)
         own = own[own != row]
         ends = np.cumsum(self.lengths[own])
         if not len(own):

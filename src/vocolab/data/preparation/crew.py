@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 
+from vocolab import workers
 from vocolab.data.preparation import encode, pack, prematch, scan
 from vocolab.data.preparation.spec import Preparation
 from vocolab.data.preparation.work import Work
@@ -60,7 +60,7 @@ class Crew:
     def __init__(self, preparation: Preparation, work: Work, devices: Sequence[str]):
         self.devices = list(devices)
         self._packed = pickle.dumps((preparation, work))
-        self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+        self._workers: list[tuple[BaseProcess, Connection]] = []
         self._own: tuple[Preparation, Work, scan.Scan] | None = None
 
     def __enter__(self) -> Crew:
@@ -82,10 +82,10 @@ class Crew:
             yield from self._run_here(stage, names)
             return
         if not self._workers:
-            self._workers = [self._start(device) for device in self.devices]
+            self._workers = [workers.start(serve, self._packed, device) for device in self.devices]
         busy = {connection: process for process, connection in self._workers}
         for worker, (_, connection) in enumerate(self._workers):
-            _send(connection, (stage, list(names[worker :: len(self.devices)])))
+            workers.send(connection, (stage, list(names[worker :: len(self.devices)])))
         while busy:
             ready = wait(list(busy))
             for connection in [c for c in busy if c in ready]:
@@ -106,18 +106,9 @@ class Crew:
         finally:
             torch.set_num_threads(threads)
 
-    def _start(self, device: str) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self._packed, device), daemon=True)
-        process.start()
-        theirs.close()
-        return process, ours
-
 
 def serve(connection: Connection, packed: bytes, device: str) -> None:
     """The life of a worker process: stages asked for through the connection, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     try:
         if device == "cpu":
             torch.set_num_threads(1)
@@ -140,12 +131,7 @@ def serve(connection: Connection, packed: bytes, device: str) -> None:
             connection.send(("failed", *message))
 
 
-def _send(connection: Connection, message: Any) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the worker has died; `_receive` says so
-        connection.send(message)
-
-
-def _receive(connection: Connection, process: multiprocessing.process.BaseProcess) -> Any:
+def _receive(connection: Connection, process: BaseProcess) -> Any:
     try:
         message = connection.recv()
     except (EOFError, ConnectionResetError) as error:

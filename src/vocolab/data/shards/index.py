@@ -66,6 +66,13 @@ class Index:
             raise VocolabError("index of another format", path, "move the folder away and run vocolab prepare")
         return index
 
+    def by_speaker(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows speaker by speaker (n,), and where each speaker's begin, the end behind them (speakers + 1,)."""
+        speaker = np.asarray(self.rows["speaker"])
+        narrow = speaker.astype(np.uint16) if len(self.speakers) <= 1 << 16 else speaker  # sorts faster
+        count = np.bincount(speaker, minlength=len(self.speakers))
+        return np.argsort(narrow, kind="stable").astype(np.uint32), np.cumsum([0, *count])
+
     def write(self, root: Path, split: str) -> None:
         """Write the two files under the shard folder `root`."""
         path = Path(root) / "index" / f"{split}.npy"
