@@ -109,6 +109,22 @@ def test_every_backbone_speaks_in_batches(backbone: type[Backbone]) -> None:
         assert torch.equal(logits[b, :n].argmax(1), greedy.codes[b, 0, :n])
 
 
+@pytest.mark.parametrize("kind", ["ar", "split", "unified"])
+@pytest.mark.parametrize("sampling", [GREEDY, FILTERED, dataclasses.replace(SAMPLED, mirostat_tau=2.0)])
+@torch.no_grad()
+def test_frames_come_one_by_one(kind: str, sampling: Sampling) -> None:
+    """After each step there is all of the first codebook so far, and at the end what `generate` gives."""
+    model, whole, (condition, *_) = unequal(kind, sampling)
+    steps = 0
+    for steps, response in enumerate(model.first_frames(condition, sampling, SEEDS), 1):
+        assert response.steps == steps and response.codes.shape == (3, 1, steps)
+        assert torch.equal(response.lengths, whole.lengths.clamp(max=steps))
+        assert torch.equal(response.stopped, whole.stopped & (whole.lengths < steps))
+        known = min(steps, whole.codes.shape[2])
+        assert torch.equal(response.codes[..., :known], whole.codes[:, :1, :known])
+    assert steps == whole.steps and torch.equal(response.stopped, whole.stopped)
+
+
 def test_half_precision_speaks_too() -> None:
     torch.manual_seed(0)
     sizes = {"levels": 4, "size": 16, "symbols": 12}

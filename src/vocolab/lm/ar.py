@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from vocolab.lm.alignment import alignment
 from vocolab.lm.backbones.base import Backbone, Output, State
 from vocolab.lm.base import Condition, Losses, Response
 from vocolab.lm.core import CodeModel, cross_entropy, hits
-from vocolab.lm.decode import decode
+from vocolab.lm.decode import decode, frames
 from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
 from vocolab.lm.sampling import Sampling
 
@@ -107,6 +107,9 @@ class FirstCodebook(CodeModel):
         self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
     ) -> Response:
         return decode(self, condition, sampling, seeds, on_step)
+
+    def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
+        return frames(self, condition, sampling, seeds)
 
     def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
         """(B, N, L) how much each frame of codes (B, k, L) owes to each symbol of the text, for pictures: one pass of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -119,8 +119,17 @@ class LanguageModel(nn.Module, ABC):
         self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
     ) -> Response:
         """The first codebook, (B, 1, L)."""
+        raise self._no_first()
+
+    def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
+        """The first codebook while it grows: after each step of the model, all of it so far (see `decode.frames`). The
+        last one holds what `generate_first` gives. Call it without gradient, in eval mode, and without beams.
+        """
+        raise self._no_first()
+
+    def _no_first(self) -> VocolabError:
         what = f"{type(self).__name__} does not predict the first codebook"
-        raise VocolabError(what, "generate", "give `first`, or take Split or Unified")
+        return VocolabError(what, "generate", "give `first`, or take Split or Unified")
 
     def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
         """The response with the codebooks that `first` lacks and this model predicts."""

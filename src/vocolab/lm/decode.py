@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +26,20 @@ def decode(
     """The first codebook (B, 1, L), each row until it stops or `max_ar_steps` cut it; seeds (B,)."""
     if sampling.beam_width > 1:
         return _beams(model, condition, sampling, on_step)
+    for response in frames(model, condition, sampling, seeds):
+        if on_step is not None:
+            on_step(response.steps)
+    response.codes = response.codes[..., : int(response.lengths.max())]
+    return response
+
+
+def frames(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
+    """The first codebook after each step of the model: all of it so far, (B, 1, L). Beams cannot do this, for a later
+    frame may change the earlier ones.
+
+    Row b has lengths[b] frames so far; those with `stopped` get no more. The tensors are those that the next step goes
+    on filling: copy what is to be kept.
+    """
     rows, device = len(condition), condition.text.device
     uniform = uniforms(seeds, sampling.max_ar_steps)
     second = uniforms(seeds, sampling.max_ar_steps, stream=1)
@@ -42,20 +56,17 @@ def decode(
         codes[live, n] = tokens.masked_fill(stopped[live], 0)
         lengths += ~stopped
         n += 1
-        if on_step is not None:
-            on_step(n)
+        yield Response(codes[:, None, :n], lengths, stopped, n)
         going = ~stopped[live]
         count = int(going.sum())
         if n == sampling.max_ar_steps or count == 0:
-            break
+            return
         # Copying the state costs about as much as a step: worth it once a quarter of its rows is done.
         if 4 * count <= 3 * len(live):
             kept = going.nonzero()[:, 0]
             live, tokens, state = live[kept], tokens[kept], state.select(kept)
             mu = mu if mu is None else mu[kept]
         logits, state = model.step(tokens, state)
-    codes = codes[:, : int(lengths.max())]
-    return Response(codes[:, None], lengths, stopped, n)
 
 
 def _beams(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -35,6 +35,9 @@ class Split(LanguageModel):
         self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
     ) -> Response:
         return self.ar.generate_first(condition, sampling, seeds, on_step)
+
+    def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
+        return self.ar.first_frames(condition, sampling, seeds)
 
     def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
         return self.nar.generate_rest(condition, sampling, first, seeds)
