@@ -83,6 +83,18 @@ def test_any_first_levels_are_decoded(codec):
     torch.testing.assert_close(codec.decode(codes[1:]), said[-1][1:], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sizes", [[1] * 60, [25] * 3, [2, 40, 1, 1, 30], [3], [75]])
+def test_codes_that_come_in_are_decoded_as_at_once(codec, sizes):
+    """However the codes are cut, a signal of fewer frames than a convolution reaches included."""
+    codes = codec.encode(speech(codec.sample_rate, 75 * codec.hop + 2000)[0][None])[0, :, : sum(sizes)]
+    for levels in (1, codec.levels):
+        decoding = codec.decoding()
+        soon = torch.cat([decoding.feed(piece) for piece in codes[:levels].split(sizes, dim=1)])
+        assert len(soon) > 0 or sum(sizes) < 60 or type(codec).decoding is Codec.decoding
+        wav = torch.cat([soon, decoding.end()])
+        torch.testing.assert_close(wav, codec.decode(codes[None, :levels])[0], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("wrong", [-1, "size"])
 def test_codes_that_it_has_not_are_one_line(codec, wrong):
     codes = torch.zeros(1, codec.levels, 12, dtype=torch.int64)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from vocolab.codecs.streaming import AtEnd, Decoding
 from vocolab.errors import UsageError
 
 
@@ -64,6 +65,10 @@ class Codec(nn.Module, ABC):
         """Waveform (B, L·hop) float32 in [-1, 1] of codes (B, k, L), k from 1 to `levels`: the first k levels alone are
         decoded too.
         """
+
+    def decoding(self) -> Decoding:
+        """Decode codes that come in, a few frames at a time. A codec that says nothing here speaks at the end alone."""
+        return AtEnd(self.decode)
 
     def receive(self, vocoder: nn.Module) -> Self:
         """Take `vocoder` for `decode`, frozen; return self. Raises `VocolabError` where it does not fit."""

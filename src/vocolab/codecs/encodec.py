@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from vocolab import _compat, weights
 from vocolab.checks import check_codes, check_waveforms
 from vocolab.codecs.base import Codec, keeping_precision
+from vocolab.codecs.streaming import Decoding, InWindows
 from vocolab.codecs.vocos import VocosDecoder, load_vocos
 from vocolab.errors import UsageError, VocolabError
 from vocolab.extras import required
@@ -185,6 +186,14 @@ class EnCodec(Codec):
             return networks.vocos(codes).clamp(-1, 1)
         hidden = networks.encodec.quantizer.decode(codes.transpose(0, 1))  # (B, dim, L)
         return networks.encodec.decoder(hidden)[:, 0].float().clamp(-1, 1)
+
+    def decoding(self) -> Decoding:
+        networks = self._loaded()
+        if networks.vocos is not None:
+            return InWindows(self.decode, networks.vocos.context, self.hop)
+        from vocolab.codecs.encodec_stream import CausalDecoding
+
+        return CausalDecoding(networks.encodec)
 
     def fingerprint(self) -> dict[str, Any]:
         """The digest of the weights, the same for the same weights in either layout."""

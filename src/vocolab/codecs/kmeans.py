@@ -17,6 +17,7 @@ from vocolab.audio import LogMel
 from vocolab.checks import check_codes, check_waveforms
 from vocolab.codecs.base import Codec, keeping_precision
 from vocolab.codecs.clusters import kmeans, means, nearest
+from vocolab.codecs.streaming import Decoding, InWindows
 from vocolab.errors import UsageError, VocolabError
 
 FIT_SECONDS = 32.0  # of speech that the encoder sees at once while fitting
@@ -168,6 +169,11 @@ class KMeansCodec(Codec):
         self.check_can_decode()
         assert isinstance(self.vocoder, nn.Module)
         return self.vocoder(self.mel(codes))
+
+    def decoding(self) -> Decoding:
+        self.check_can_decode()
+        frames = getattr(self.vocoder, "context", None)  # those of the vocoder; a module of another kind has none
+        return super().decoding() if frames is None else InWindows(self.decode, -(-frames // self.hops), self.hop)
 
     def fingerprint(self) -> dict[str, Any]:
         """The encoder's weights, and the codebooks once fitted."""

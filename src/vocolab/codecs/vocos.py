@@ -57,6 +57,8 @@ class VocosDecoder(nn.Module):
         super().__init__()
         bandwidths = len(BANDWIDTH_LEVELS)
         self.size, self.levels, self.n_fft, self.hop = size, levels, n_fft, hop
+        # Frames on each side that a sample depends on: three a convolution, and those whose windows cover it.
+        self.context = 3 * (blocks + 1) + math.ceil((n_fft - hop) / 2 / hop)
         self.codebooks = nn.Parameter(torch.empty(levels * size, inputs))
         self.embed = nn.Conv1d(inputs, dim, 7, padding=3)
         self.norm = BandwidthNorm(bandwidths, dim)

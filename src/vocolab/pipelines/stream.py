@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vocolab import audio
 from vocolab.audio import Waveform
+from vocolab.blocks import Blocks, Tail
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError
 from vocolab.matching import average
@@ -55,7 +56,7 @@ class Stream:
         layers = None if vc.matching_layer is None else [vc.matching_layer]
         encoder.load(layers).to(vc.device)
         self.encoded = EncodedBlocks(encoder, layers, context, lookahead, block)
-        self.spoken = SpokenBlocks(vc)
+        self.spoken = Blocks(lambda feats: vc.vocode(feats[None])[0], vc.vocoder.context, vc.vocoder.hop)
         self._try(encoder, layers)
         self.gain = 0.0 if loudness is None else self._gain(loudness)  # dB
         rate = encoder.sample_rate
@@ -125,28 +126,6 @@ class Stream:
         return audio.normalize_loudness(wav, vocoder.sample_rate, loudness).gain
 
 
-class Tail:
-    """The end of a signal that grows, addressed by places in the whole signal."""
-
-    def __init__(self) -> None:
-        self.pieces: list[Tensor] = []  # (n, ...) each
-        self.start = self.stop = 0  # places
-
-    def append(self, piece: Tensor) -> None:
-        self.pieces.append(piece)
-        self.stop += len(piece)
-
-    def read(self, first: int, last: int) -> Tensor:
-        self.pieces = [torch.cat(self.pieces)]
-        return self.pieces[0][first - self.start : last - self.start]
-
-    def forget(self, before: int) -> None:
-        """Keep nothing from before a place."""
-        if before > self.start:
-            self.pieces = [self.read(before, self.stop).clone()]  # a view would keep all in memory
-            self.start = before
-
-
 class EncodedBlocks:
     """The frames of a signal that comes in, block by block, each encoded in its window."""
 
@@ -199,34 +178,6 @@ class EncodedBlocks:
         kept = max(self.context, -(-self.encoder.min_samples // hop))
         self.samples.forget(max(0, last - kept) * hop)
         return feats[first - start : last - start]
-
-
-class SpokenBlocks:
-    """Speech of frames that come in, each sample vocoded with all frames that it depends on."""
-
-    def __init__(self, vc: KNNVC):
-        self.vc = vc
-        self.frames = Tail()
-        self.first = 0  # frame to be spoken next
-
-    def add(self, feats: Tensor) -> Tensor:
-        """Take the next frames (L, C); the speech (T,) that no later frame can change."""
-        self.frames.append(feats)
-        return self._speak(self.frames.stop - self.vc.vocoder.context)
-
-    def rest(self) -> Tensor:
-        """The speech of the frames that waited for others."""
-        return self._speak(self.frames.stop)
-
-    def _speak(self, last: int) -> Tensor:
-        first, vocoder = self.first, self.vc.vocoder
-        if last <= first:
-            return torch.zeros(0)
-        start = max(0, first - vocoder.context)
-        wav = self.vc.vocode(self.frames.read(start, self.frames.stop)[None])[0]
-        self.first = last
-        self.frames.forget(max(0, last - vocoder.context))
-        return wav[(first - start) * vocoder.hop : (last - start) * vocoder.hop].cpu()
 
 
 def _samples(chunk: Waveform) -> Tensor:
