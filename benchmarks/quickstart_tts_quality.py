@@ -16,13 +16,12 @@ from quickstart_quality import VOICES, by_speaker, voice_prints
 from vocolab import TTS, audio
 from vocolab.data.corpora import Utterance
 from vocolab.recipe import load_recipe
-from vocolab.report.speech import SAMPLING
 
 # What make quickstart-tts must reach: the error rate at most this, the others at least this.
 LIMITS = {"cer": 0.25, "nearest_voice": 8, "ended": 18}
 
 
-def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dict) -> dict[str, float]:
+def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int) -> dict[str, float]:
     listeners = Listeners()
     known = {utterance.key: utterance for utterance in splits["train"]}
     prints = voice_prints(by_speaker(splits["train"]), listeners)
@@ -32,7 +31,7 @@ def speak(tts: TTS, splits: dict[str, list[Utterance]], seed: int, sampling: dic
         assert [u.key[-4:] for u in pair] == [f"{2 * i:04d}", f"{2 * i + 1:04d}"], [u.key for u in pair]
         prompt = tts.get_prompt([known[f"{voice}-10-{(2 * i + 2) % 20:04d}"].path])
         texts = tts.read([u.text for u in pair])
-        for utterance, spoken in zip(pair, tts.speak(texts, prompt, tts.sampling(**sampling), seed=seed), strict=True):
+        for utterance, spoken in zip(pair, tts.speak(texts, prompt, seed=seed), strict=True):
             truth = audio.info(utterance.path).seconds
             ratios.append(spoken.seconds / truth)
             stopped += spoken.stopped
@@ -56,12 +55,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts"))
     parser.add_argument("--seed", type=int, default=0)
-    for name, value in SAMPLING.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value)
     args = parser.parse_args()
     tts = TTS.from_checkpoint(args.run / "checkpoints" / "last.ckpt")
     splits = load_recipe(args.run / "config.yaml").data.corpus.splits()
-    figures = speak(tts, splits, args.seed, {name: getattr(args, name) for name in SAMPLING})
+    figures = speak(tts, splits, args.seed)
     units = {"cer": "CER", "mean_length_ratio": "of the true length"}
     report([record(f"quickstart_tts_quality:{k}", v, units.get(k, "of 20")) for k, v in figures.items()], args.json)
     missed = [n for n, limit in LIMITS.items() if (figures[n] > limit if n == "cer" else figures[n] < limit)]

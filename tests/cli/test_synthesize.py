@@ -140,6 +140,33 @@ def test_help_states_the_defaults_of_sampling():
         assert default == (-1 if stated == "off" else float(stated)) or ", off" in text and default == 0, name
 
 
+def test_a_model_states_its_sampling_and_flags_override_it(work, capsys):
+    """Without flags the bytes are those of the stated settings as flags; --json and --help show what is used."""
+    stated = {"ar_temp": 0.3, "max_ar_steps": 15, "length_penalty": 100.0}
+    lm, codec = tiny.language_model(), tiny.codec()
+    tiny.write(work / "plain.ckpt", lm, codec)
+    tiny.write(work / "stated.ckpt", lm, codec, sampling=stated)
+
+    def said(checkpoint: str, out: str, *flags: str) -> dict:
+        args = ["--checkpoint", checkpoint, "--ref", str(REFERENCE), "-o", out, "--json", "--device", "cpu", *flags]
+        assert main(["synthesize", "hello", *args]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    flags = "--ar-temp 0.3 --max-ar-steps 15 --length-penalty 100".split()
+    assert said("stated.ckpt", "a.wav")["sampling"] == dataclasses.asdict(Sampling(**stated))
+    assert said("plain.ckpt", "b.wav", *flags)["frames"] == 15
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+    line = said("stated.ckpt", "c.wav", "--max-ar-steps", "5")
+    assert line["frames"] == 5 and line["sampling"] == dataclasses.asdict(Sampling(**stated | {"max_ar_steps": 5}))
+    assert main(["synthesize", "--checkpoint", "stated.ckpt", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "sampling of stated.ckpt: --ar-temp 0.3 --nar-temp 0.2" in shown and "--max-ar-steps 15" in shown
+    tiny.write(work / "newer.ckpt", lm, codec, sampling={"ar_tmp": 1})
+    assert main(["synthesize", "hello", "--checkpoint", "newer.ckpt", "--ref", str(REFERENCE), "-o", "d.wav"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("vocolab: error: unknown sampling (") and last.endswith(": newer.ckpt: update vocolab")
+
+
 def test_symbols_never_seen(speak):
     status, _, err = speak("straße 中中", "--ref", REFERENCE, "-o", "o.wav", *SHORT)
     assert status == 0

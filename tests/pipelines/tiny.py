@@ -66,6 +66,7 @@ def card(
     text: Text | None = None,
     languages: tuple[str, ...] = ("en",),
     prompt: str | None = None,
+    sampling: dict | None = None,
 ) -> dict:
     found = {
         "format": 1,
@@ -82,7 +83,8 @@ def card(
         "prompt_seconds": 2.0,
         "statistics": {"updates": 7, "tokens": 1234},
     }
-    return found | ({"prompt": prompt} if prompt else {})  # checkpoints of before have no such key
+    # Checkpoints of before have no such keys.
+    return found | ({"prompt": prompt} if prompt else {}) | ({"sampling": sampling} if sampling else {})
 
 
 def write(path: Path, lm: LanguageModel, codec: Codec, **more: object) -> Path:

@@ -19,7 +19,7 @@ from tests.tasks.test_vocoder import assert_equal, saved
 from tests.tasks.tokens import FittedNoise, Means, NoiseCodec, Tokens
 from vocolab.callbacks import EMA, Checkpoint
 from vocolab.errors import UsageError, VocolabError
-from vocolab.lm import AR, NAR, LanguageModel, Split, Unified
+from vocolab.lm import AR, NAR, LanguageModel, Sampling, Split, Unified
 from vocolab.lm.backbones import BitNet, Llama, Mixtral, RetNet, Transformer
 from vocolab.parts import build
 from vocolab.recipe.loggers import RunCSV
@@ -340,8 +340,10 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
 def test_the_card_is_all_that_inference_needs(tmp_path):
     backbone = {"dim": 16, "heads": 2, "layers": 1}
     task = small_task(Split(AR(Llama(**backbone), **SIZES), NAR(RetNet(**backbone), **SIZES)))
+    task.sampling = Sampling(ar_temp=0.6, top_p=0.9)
     run(tmp_path, task, Tokens(languages=("de", "en")), 3)
     card = saved(tmp_path)["vocolab"]
+    assert Sampling(**card["sampling"]) == task.sampling
     assert {
         "format": 1,
         "kind": "lm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class SpokenSamples(Callback):
             assert batch.codes is not None and batch.lengths is not None
             condition = task.condition(batch).select(rows)
             codec = self._speaker(task)
-            said = versions(fast.prepare(task.lm), condition, batch.codes[rows], batch.lengths[rows])
+            said = versions(fast.prepare(task.lm), condition, batch.codes[rows], batch.lengths[rows], task.sampling)
             for key, spoken in zip(batch.keys, said, strict=False):
                 self._keep(trainer, key, spoken, codec)
 
@@ -113,14 +114,16 @@ def _mel(wav: Tensor, codec: Codec) -> Tensor:
     return log_mel(wav, codec.sample_rate, n_fft, codec.hop, fmax=min(8000.0, codec.sample_rate / 2))
 
 
-def versions(lm: LanguageModel, condition: Condition, codes: Tensor, lengths: Tensor) -> list[list[Version]]:
+def versions(
+    lm: LanguageModel, condition: Condition, codes: Tensor, lengths: Tensor, sampling: Sampling
+) -> list[list[Version]]:
     """For each utterance, what `lm` makes of its condition, and its true `codes` (B, K, L).
 
     The seeds are fixed, so every validation draws the same numbers. A response that does not stop is cut at 1.5 times
     the longest true length.
     """
     seeds = torch.arange(len(condition))
-    sampling = Sampling(max_ar_steps=int(MOST * int(lengths.max())) + 1)
+    sampling = dataclasses.replace(sampling, max_ar_steps=int(MOST * int(lengths.max())) + 1)
     true_first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
     given = None if isinstance(lm, AR) else lm.generate(condition, sampling, true_first, seeds)
     whole = given if given is not None and isinstance(lm, NAR) else lm.generate(condition, sampling, seeds=seeds)

@@ -1,7 +1,7 @@
 """Model files: this project's, and the official layouts of HiFi-GAN and kNN-VC."""
 
 from vocolab.checkpoints.content import fill, read_checkpoint, section
-from vocolab.checkpoints.lm import LMCheckpoint, load_lm
+from vocolab.checkpoints.lm import LMCheckpoint, lm_card, load_lm, stated_sampling
 from vocolab.checkpoints.official import export_hifigan, load_discriminator, official_names
 from vocolab.checkpoints.training import (
     OfficialTraining,
@@ -20,6 +20,7 @@ __all__ = [
     "export_hifigan",
     "fill",
     "is_folder_of_training",
+    "lm_card",
     "load_discriminator",
     "load_lm",
     "load_vocoder",
@@ -28,5 +29,6 @@ __all__ = [
     "read_checkpoint",
     "read_training",
     "section",
+    "stated_sampling",
     "write_training",
 ]

@@ -10,7 +10,7 @@ from vocolab.checkpoints.content import CARD, State, check_format, fill, read_ch
 from vocolab.checkpoints.vocoder import load_vocoder
 from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
-from vocolab.lm import LanguageModel
+from vocolab.lm import LanguageModel, Sampling
 from vocolab.parts import build, check_imported
 
 
@@ -21,6 +21,7 @@ class LMCheckpoint:
     lm: LanguageModel
     codec: Codec
     meta: dict[str, Any]
+    sampling: Sampling  # how it is to be sampled
 
 
 def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
@@ -31,16 +32,30 @@ def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
     missing, or they are not those it was trained with.
     """
     content = read_checkpoint(path)
+    meta, state = lm_card(content, path), content.get("state_dict", {})
+    check_imported([meta["lm"], meta["codec"], meta["text"]], path)
+    lm = build(meta["lm"], LanguageModel)
+    fill(lm, section(state, "lm."), path)
+    ready = _codec(meta, section(state, "codec."), path, codec)
+    return LMCheckpoint(lm.eval(), ready, dict(meta), stated_sampling(meta, path))
+
+
+def lm_card(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The card in the content of a model file. Raises `VocolabError` where the file holds no language model."""
     if CARD not in content or content[CARD].get("kind") != "lm":
         vocoder = "generator" in content or content.get(CARD, {}).get("kind") == "vocoder"
         what = "holds a vocoder, no language model" if vocoder else "holds no language model"
         also = "vocolab convert takes this one; " if vocoder else ""
         raise VocolabError(what, path, f"{also}give a checkpoint of a language model's training")
-    meta, state = check_format(content[CARD], path), content.get("state_dict", {})
-    check_imported([meta["lm"], meta["codec"], meta["text"]], path)
-    lm = build(meta["lm"], LanguageModel)
-    fill(lm, section(state, "lm."), path)
-    return LMCheckpoint(lm.eval(), _codec(meta, section(state, "codec."), path, codec), dict(meta))
+    return check_format(content[CARD], path)
+
+
+def stated_sampling(card: dict[str, Any], where: object) -> Sampling:
+    """The sampling that a card states; what it leaves out, as older versions left out all, has the default."""
+    try:
+        return Sampling(**card.get("sampling", {}))
+    except TypeError as error:
+        raise VocolabError(f"unknown sampling ({error})", where, "update vocolab") from error
 
 
 def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | None) -> Codec:

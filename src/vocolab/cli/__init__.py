@@ -88,6 +88,8 @@ def _run(argv: list[str]) -> int:
         path, summary = COMMANDS[name]
         module = importlib.import_module(path)
         parser = Parser(prog=f"vocolab {name}", description=module.__doc__ or summary, allow_abbrev=False)
+        if {"-h", "--help"} & set(argv) and hasattr(module, "epilog"):
+            parser.epilog = module.epilog(argv[1:])
         module.add_arguments(parser)
         parser.add_argument(
             "--import",

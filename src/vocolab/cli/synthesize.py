@@ -7,6 +7,7 @@ The same seed gives the same speech.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
+    from vocolab.lm import Sampling
     from vocolab.pipelines import TTS, Prompt, Spoken
 
 # The fields of `vocolab.lm.Sampling` as flags: type and help. The help repeats the defaults of the class, which takes
@@ -75,16 +77,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="seconds of the references to use, each from where its speech begins (default: as trained)",
     )
+    group = parser.add_argument_group(
+        "sampling", "A model states what suits it (see --checkpoint CKPT --help); the defaults below are for the rest."
+    )
     for name, (kind, text) in SAMPLING.items():
-        add(_flag(name), metavar="N" if kind is int else "X", type=kind, help=text)
+        group.add_argument(_flag(name), metavar="N" if kind is int else "X", type=kind, help=text)
     add("--max-ar-context", metavar="N", type=int, help="only for models trained with a window of N frames")
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add("--dtype", help="type of the model's weights: float32, bfloat16 or float16 (default: float32)")
     add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
-    add("--json", action="store_true", help="print frames, stopped, seconds and tokens_per_s, a line for each text")
+    add(
+        "--json",
+        action="store_true",
+        help="print a line for each text: frames, stopped, seconds, tokens_per_s, path, sampling",
+    )
     add("--overwrite", action="store_true", help="replace existing outputs")
+
+
+def epilog(arguments: Sequence[str]) -> str | None:
+    """What the help says of the model that the command line names with --checkpoint: how it is sampled by default."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--checkpoint", type=local_path)
+    path = flags.parse_known_args(arguments)[0].checkpoint
+    if path is None:
+        return None
+
+    from vocolab.checkpoints import lm_card, read_checkpoint, stated_sampling
+
+    stated = stated_sampling(lm_card(read_checkpoint(path), path), path)
+    settings = " ".join(f"{_flag(name)} {getattr(stated, name)}" for name in SAMPLING)
+    return f"sampling of {path}: {settings}"
 
 
 def _flag(name: str) -> str:
@@ -104,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
     from vocolab.pipelines import TTS
 
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
-    sampling = TTS.sampling(**given)
     tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
+    sampling = tts.sampling(**given)
     ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs], args.ref_text)
     _say_unknown(tts)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
@@ -115,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         ids, prompt, sampling, args.language, args.seed, args.batch_size, args.amp, on_step=progress.step
     )
     with progress:
-        return _write_all(tts, spoken, jobs, args, progress)
+        return _write_all(tts, spoken, jobs, args, progress, sampling)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -186,7 +210,12 @@ def _heard(prompt: Prompt, references: Sequence[Path]) -> str:
 
 
 def _write_all(
-    tts: TTS, spoken: Iterable[Spoken], jobs: list[tuple[str, str, Path]], args: argparse.Namespace, progress: Progress
+    tts: TTS,
+    spoken: Iterable[Spoken],
+    jobs: list[tuple[str, str, Path]],
+    args: argparse.Namespace,
+    progress: Progress,
+    sampling: Sampling,
 ) -> int:
     """Write each text as it is done; one that fails does not stop the rest."""
     from vocolab import audio
@@ -209,6 +238,7 @@ def _write_all(
                 "seconds": round(one.seconds, 3),
                 "tokens_per_s": round(one.tokens_per_s, 1),
                 "path": str(target),
+                "sampling": dataclasses.asdict(sampling),
             }
             print(json.dumps(figures), flush=True)
     if failed:

@@ -66,10 +66,11 @@ class TTS(nn.Module):
         symbols: SymbolMap,
         prompt_seconds: float | None = None,
         prompt_kind: str | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 (it cannot be changed)
     ):
         """`text` and `symbols`: those of the training. `prompt_seconds`: how much of the references is used unless told
         otherwise, which should be what the model was trained with. `prompt_kind`: where its prompts were cut from
-        (`vocolab.data.batches.TokenBudget`), where that is known.
+        (`vocolab.data.batches.TokenBudget`), where that is known. `sampling`: how it is sampled unless told otherwise.
         """
         super().__init__()
         if isinstance(lm, NAR):
@@ -81,6 +82,7 @@ class TTS(nn.Module):
         codec.check_can_decode()
         self.lm, self.codec, self.text, self.symbols = fast.prepare(lm), codec.eval(), text, symbols
         self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
+        self.default_sampling = sampling
 
     @classmethod
     def from_checkpoint(
@@ -107,7 +109,7 @@ class TTS(nn.Module):
         meta = loaded.meta
         symbols = SymbolMap(meta["symbols"], meta["languages"])
         prompts = meta.get("prompt_seconds"), meta.get("prompt")
-        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, *prompts)
+        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, *prompts, loaded.sampling)
         tts.lm.to(DTYPES[dtype or "float32"])
         return tts.to(device)
 
@@ -141,7 +143,8 @@ class TTS(nn.Module):
         waveforms (T,) or (1, T) of `ref_rate` Hz (default: `sample_rate`).
 
         `ref_text`: what the references say, for a model with `needs_ref_text`. `sampling`: fields of
-        `vocolab.lm.Sampling`, such as `ar_temp=0.8`; the same seed gives the same speech.
+        `vocolab.lm.Sampling`, such as `ar_temp=0.8`, where the model's own (`default_sampling`) are not wanted; the
+        same seed gives the same speech.
         `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
         """
         texts = [text] if isinstance(text, str) else list(text)
@@ -151,16 +154,17 @@ class TTS(nn.Module):
         wavs = [spoken.wav for spoken in self.speak(ids, prompt, chosen, language, seed)]
         return wavs[0] if isinstance(text, str) else wavs
 
-    @staticmethod
-    def sampling(**given: Any) -> Sampling:
-        """`Sampling` of these fields. Raises `UsageError` for a name that is none of them."""
+    def sampling(self, **given: Any) -> Sampling:
+        """`Sampling` of these fields; the others are the model's own. Raises `UsageError` for a name that is none of
+        them.
+        """
         names = [f.name for f in dataclasses.fields(Sampling)]
         for name in given:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 1)
                 remedy = f"did you mean {near[0]}?" if near else f"give some of {', '.join(names)}"
                 raise UsageError(f"no such setting {name!r}", "sampling", remedy)
-        return Sampling(**given)
+        return dataclasses.replace(self.default_sampling, **given)
 
     def read(
         self,
@@ -267,7 +271,13 @@ class TTS(nn.Module):
         """
         for start in range(0, len(texts), batch_size):
             yield from self._batch(
-                texts[start : start + batch_size], prompt, sampling or Sampling(), language, seed, amp, on_step
+                texts[start : start + batch_size],
+                prompt,
+                sampling or self.default_sampling,
+                language,
+                seed,
+                amp,
+                on_step,
             )
 
     def _batch(

@@ -19,8 +19,6 @@ from vocolab.pipelines.tts import TTS, Prompt, Spoken
 from vocolab.report.shared import Report, Stopwatch, find, history, speech_of
 from vocolab.report.stored import Stored
 
-SAMPLING = {"ar_temp": 0.5, "top_p": 0.9, "nar_temp": 0.0}  # a small model's unlikely codes are noise
-
 
 @dataclass
 class Said:
@@ -91,8 +89,7 @@ def _say(tts: TTS, utterance: Stored, voice: Stored, watch: Stopwatch) -> Said:
     prompt = tts.get_prompt([voice.path], text=_ref_text(tts, voice))
     language = _language(tts, utterance)
     texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice))
-    sampling = tts.sampling(**SAMPLING)
-    spoken = watch("speak", lambda one: one.seconds, lambda: next(tts.speak(texts, prompt, sampling, language)))
+    spoken = watch("speak", lambda one: one.seconds, lambda: next(tts.speak(texts, prompt, language=language)))
     return Said(utterance, voice, prompt, spoken, audio.info(utterance.path).seconds)
 
 

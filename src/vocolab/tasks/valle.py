@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class VALLETask(Task):
         schedule: Schedule | Scheduler | None = None,
         aux_weight: float = 0.01,
         initialize_from: Path | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 (it cannot be changed)
     ):
         """
         Args:
@@ -66,11 +68,14 @@ class VALLETask(Task):
             aux_weight: weight of the loss that balances a mixture's experts.
             initialize_from: start from the weights and the symbols of a checkpoint of the same codec, for fine-tuning;
                 a resume overrides it.
+            sampling: how the trained model is to be sampled. It travels in the checkpoint, where `TTS` finds it; the
+                flags of `vocolab synthesize` override it.
         """
         super().__init__(schedule)
         self.lm = lm
         self.codec: Codec | None = None  # a codec fitted to the data, which travels with the model
         self.optimizer, self.aux_weight, self.initialize_from = optimizer, aux_weight, initialize_from
+        self.sampling = sampling
         self.translation = Translation(SymbolMap(), SymbolMap())
         self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
         self._tally, self._evaluated = Tally(), Tally()
@@ -209,7 +214,7 @@ class VALLETask(Task):
         codec.check_can_decode()
         condition = self.condition(batch)
         seeds = batch_idx * 65536 + torch.arange(len(condition))  # the same speech each time
-        response = fast.prepare(self.lm).generate(condition, Sampling(), seeds=seeds)
+        response = fast.prepare(self.lm).generate(condition, self.sampling, seeds=seeds)
         rows = zip(response.codes, response.lengths.tolist(), strict=True)
         with torch.autocast(self.device.type, enabled=False):  # waveforms need full precision
             return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
@@ -268,6 +273,7 @@ class VALLETask(Task):
             "sample_rate": codec.sample_rate,
             "hop": codec.hop,
             "prompt": getattr(data.batches, "prompt", None),
+            "sampling": dataclasses.asdict(self.sampling),
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": float(self._tokens)},
         }
