@@ -55,12 +55,12 @@ def permute(numbers: np.ndarray, n: int, key: int) -> np.ndarray:
     return out.astype(np.int64)
 
 
-def uniforms(seeds: Tensor, count: int, stream: int = 0) -> Tensor:
-    """(B, count) float64 in (0, 1), on the device of `seeds` (B,) int64: number i of row b is a function of seeds[b],
-    `stream` and i alone, so more numbers begin with the same ones. Float32 where the device has no float64 (mps).
+def uniforms(seeds: Tensor, count: int, stream: int = 0, start: int = 0) -> Tensor:
+    """Numbers `start` to start + count - 1, (B, count) float64 in (0, 1), on the device of `seeds` (B,) int64: number i
+    of row b is a function of seeds[b], `stream` and i alone. Float32 where the device has no float64 (mps).
     """
     keys = _scramble(seeds.cpu().numpy().astype(np.uint64)) + np.uint64((stream + 1) * _STREAM & _MASK)
-    counter = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    counter = np.arange(start + 1, start + count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
     bits = _scramble(_scramble(keys)[:, None] + counter) >> np.uint64(40)  # the upper 24
     drawn = torch.from_numpy((bits + 0.5) / 2**24)
     return (drawn.float() if seeds.device.type == "mps" else drawn).to(seeds.device)

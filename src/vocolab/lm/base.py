@@ -131,8 +131,20 @@ class LanguageModel(nn.Module, ABC):
         what = f"{type(self).__name__} does not predict the first codebook"
         return VocolabError(what, "generate", "give `first`, or take Split or Unified")
 
-    def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
-        """The response with the codebooks that `first` lacks and this model predicts."""
+    def generate_rest(
+        self,
+        condition: Condition,
+        sampling: Sampling,
+        first: Response,
+        seeds: Tensor,
+        said: Tensor | None = None,
+        start: int = 0,
+    ) -> Response:
+        """The response with the codebooks that `first` lacks and this model predicts.
+
+        A response that is generated in windows: `said` (B, k, n) are all codebooks of the first n frames, which stay;
+        `start` is the place of the first frame in the whole response, by which its random numbers go.
+        """
         return first
 
     def check(self, condition: Condition, codes: Tensor | None = None) -> None:

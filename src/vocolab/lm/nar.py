@@ -76,17 +76,28 @@ class RestCodebooks(CodeModel):
         sums = rows.new_zeros(3, self.levels).index_add(1, levels, rows)
         return Losses(loss.sum(), lengths.sum().float(), sums[0], sums[1], sums[2], output.aux_loss)
 
-    def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
+    def generate_rest(
+        self,
+        condition: Condition,
+        sampling: Sampling,
+        first: Response,
+        seeds: Tensor,
+        said: Tensor | None = None,
+        start: int = 0,
+    ) -> Response:
         """At most `max_nar_levels` codebooks after the first."""
         lengths, codes = first.lengths, first.codes
-        padding = ~padding_mask(lengths, codes.shape[2])
+        known = 0 if said is None else said.shape[2]  # frames
+        padding = ~padding_mask(lengths, codes.shape[2])[:, known:]
         chosen = sampling.for_nar()
         for level in range(codes.shape[1], min(self.levels, sampling.max_nar_levels + 1)):
             logits = self.rest_logits(condition, codes, lengths, torch.full_like(lengths, level))
-            logits = logits[..., : self.size]  # without the stop token
-            uniform = uniforms(seeds, codes.shape[2], stream=1 + level)
+            logits = logits[:, known:, : self.size]  # without the stop token
+            uniform = uniforms(seeds, padding.shape[1], stream=1 + level, start=start + known)
             tokens, _ = sample(logits.flatten(0, 1), chosen, uniform.flatten())
             tokens = tokens.view_as(padding).masked_fill(padding, 0)
+            if said is not None:
+                tokens = torch.cat([said[:, level], tokens], dim=1)
             codes = torch.cat([codes, tokens[:, None]], dim=1)
         return Response(codes, lengths, first.stopped, first.steps)
 

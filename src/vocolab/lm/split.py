@@ -39,5 +39,13 @@ class Split(LanguageModel):
     def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
         return self.ar.first_frames(condition, sampling, seeds)
 
-    def generate_rest(self, condition: Condition, sampling: Sampling, first: Response, seeds: Tensor) -> Response:
-        return self.nar.generate_rest(condition, sampling, first, seeds)
+    def generate_rest(
+        self,
+        condition: Condition,
+        sampling: Sampling,
+        first: Response,
+        seeds: Tensor,
+        said: Tensor | None = None,
+        start: int = 0,
+    ) -> Response:
+        return self.nar.generate_rest(condition, sampling, first, seeds, said, start)

@@ -132,9 +132,9 @@ class EncodedBlocks:
     def __init__(self, encoder: Encoder, layers: list[int] | None, context: float, lookahead: float, block: float):
         """`context`, `lookahead` and `block` in seconds are rounded to frames."""
         per_second = encoder.sample_rate / encoder.hop
-        self.context = _count("context", context, per_second, 0)
-        self.lookahead = _count("lookahead", lookahead, per_second, 0)
-        self.block = _count("block", block, per_second, 1)
+        self.context = frame_count("context", context, per_second, 0)
+        self.lookahead = frame_count("lookahead", lookahead, per_second, 0)
+        self.block = frame_count("block", block, per_second, 1)
         window = (self.context + self.block + self.lookahead) / per_second
         if window > encoder.chunk_seconds:
             what = f"context, block and look-ahead of {window:g} s together"
@@ -197,8 +197,8 @@ def _as_voice(voice: object) -> Voice:
     return voice
 
 
-def _count(name: str, seconds: float, per_second: float, least: int) -> int:
-    """Seconds as a number of frames."""
+def frame_count(name: str, seconds: float, per_second: float, least: int) -> int:
+    """Seconds as a number of frames. Raises `UsageError` where there are fewer than `least`."""
     if not math.isfinite(seconds) or round(seconds * per_second) < least or seconds < 0:
         raise UsageError(f"{name} is {seconds} s", "stream", f"give at least {least / per_second:g} s")
     return round(seconds * per_second)

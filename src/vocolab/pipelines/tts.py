@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
 from vocolab.parts import build
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
+from vocolab.pipelines.spoken_stream import Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 
 MAX_CHARACTERS = 1000  # of one text: over a minute of speech, far more than any model has seen in one piece
+BLOCK, LOOKAHEAD = 0.4, 0.4  # seconds of `TTS.chunks`
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -154,6 +156,29 @@ class TTS(nn.Module):
         wavs = [spoken.wav for spoken in self.speak(ids, prompt, chosen, language, seed)]
         return wavs[0] if isinstance(text, str) else wavs
 
+    def stream(
+        self,
+        text: str,
+        ref: Speech | Iterable[Speech],
+        language: str | None = None,
+        seed: int = 0,
+        ref_text: str | None = None,
+        ref_rate: int | None = None,
+        block: float = BLOCK,
+        lookahead: float | None = LOOKAHEAD,
+        context: float | None = None,
+        **sampling: Any,
+    ) -> Iterator[Tensor]:
+        """The waveform of a text in chunks (T,), each as soon as it can be spoken; otherwise as a call of the model.
+
+        `block`, `lookahead` and `context` in seconds are those of `chunks`.
+        """
+        chosen = self.sampling(**sampling)
+        ids = self.read([text], language, ref_text=ref_text)
+        prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
+        found = self.chunks(ids, prompt, chosen, language, seed, block=block, lookahead=lookahead, context=context)
+        return (chunk.wav for chunk in found)
+
     def sampling(self, **given: Any) -> Sampling:
         """`Sampling` of these fields; the others are the model's own. Raises `UsageError` for a name that is none of
         them.
@@ -280,6 +305,47 @@ class TTS(nn.Module):
                 on_step,
             )
 
+    def chunks(
+        self,
+        texts: Sequence[Sequence[int]],
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        language: str | None = None,
+        seed: int = 0,
+        amp: bool = False,
+        block: float = BLOCK,
+        lookahead: float | None = LOOKAHEAD,
+        context: float | None = None,
+    ) -> Iterator[Chunk]:
+        """Say texts as `speak` does, all decoded together, and give chunks of each as soon as they can be spoken.
+
+        The codebooks after the first are predicted a `block` of seconds at a time, once the first codebook is there for
+        the block and the `lookahead` behind it; the model sees that, and the `context` before the block. None: all
+        there is. See `SpokenStream` for what equals what `speak` says.
+        """
+        stream = SpokenStream(
+            self.lm,
+            self.codec,
+            self.condition(texts, prompt, language),
+            sampling or self.default_sampling,
+            torch.full((len(texts),), seed, device=self.device),
+            windows(block, lookahead, context, self.codec.frame_rate),
+            lambda: self._computing(len(texts), amp),
+        )
+        return iter(stream)
+
+    @contextmanager
+    def _computing(self, count: int, amp: bool) -> Iterator[None]:
+        """Compute with `count` texts together, in bfloat16 where that is safe (`amp`)."""
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
+                yield
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            what = f"out of memory with {count} texts together"
+            raise VocolabError(what, self.device, "lower --batch-size or --max-ar-steps") from error
+
     def _batch(
         self,
         texts: Sequence[Sequence[int]],
@@ -291,34 +357,17 @@ class TTS(nn.Module):
         on_step: Callable[[int], None] | None,
     ) -> list[Spoken]:
         condition = self.condition(texts, prompt, language)
-        seeds = torch.full(
-            (len(texts),), seed, device=self.device
-        )  # the same for all rows: a text sounds alike in any place
-        try:
-            return self._said(condition, seeds, sampling, amp, on_step)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            what = f"out of memory with {len(texts)} texts together"
-            raise VocolabError(what, self.device, "lower --batch-size or --max-ar-steps") from error
-
-    def _said(
-        self,
-        condition: Condition,
-        seeds: Tensor,
-        sampling: Sampling,
-        amp: bool,
-        on_step: Callable[[int], None] | None,
-    ) -> list[Spoken]:
+        # The same seed for all rows: a text sounds alike in any place.
+        seeds = torch.full((len(texts),), seed, device=self.device)
         began = time.perf_counter()
-        with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
+        with self._computing(len(texts), amp):
             response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
-        lengths = response.lengths.tolist()  # waits for the device
+            lengths = response.lengths.tolist()  # waits for the device
         rate = sum(lengths) * response.codes.shape[1] / (time.perf_counter() - began)
         found = []
         for codes, length, stopped in zip(response.codes, lengths, response.stopped.tolist(), strict=True):
             # A row at a time: a codec's frames may depend on the padding beside them.
-            with full_precision():
+            with self._computing(len(texts), amp=False), full_precision():
                 wav = self.codec.decode(codes[None, :, :length])[0].float().cpu()
             found.append(Spoken(wav, codes[:, :length].cpu(), stopped, len(wav) / self.sample_rate, rate))
         return found
