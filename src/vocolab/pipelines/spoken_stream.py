@@ -125,7 +125,7 @@ class SpokenStream:
         end = max(part.end for part in parts)
         if end == first:  # the model has stopped behind a block without look-ahead
             for part in parts:
-                yield part, response.codes[part.row.number, :, :0]
+                yield part, part.row.said.read(first, first).t()
             return
         rows = torch.tensor([part.row.number for part in parts], device=response.codes.device)
         lengths = torch.tensor([part.end - start for part in parts], device=rows.device)
