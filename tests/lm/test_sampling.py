@@ -238,7 +238,9 @@ def test_sample_applies_the_steps_in_order() -> None:
 
 
 def test_nar_sampling_has_no_memory() -> None:
-    both = Sampling(nar_temp=0.3, min_nar_temp=0.1, top_k=5, repetition_penalty=2, length_penalty=1, mirostat_tau=3)
+    both = Sampling(
+        nar_temp=0.3, min_nar_temp=0.1, top_k=5, repetition_penalty=2, length_penalty=1, mirostat_tau=3, best_of=4
+    )
     assert both.for_nar() == Sampling(ar_temp=0.3, min_ar_temp=0.1, nar_temp=0.3, min_nar_temp=0.1, top_k=5)
 
 
@@ -249,7 +251,8 @@ def test_nar_sampling_has_no_memory() -> None:
         ("--min-ar-temp", 1.5), ("--min-nar-temp", 1.5), ("--top-p", 1.5), ("--top-p", 0.0), ("--top-p", -0.5),
         ("--top-k", -1), ("--repetition-penalty", 0.0), ("--repetition-penalty-decay", -1.0),
         ("--length-penalty", math.inf), ("--beam-width", -1), ("--mirostat-tau", -1.0), ("--mirostat-eta", 0.0),
-        ("--max-ar-steps", 0), ("--max-nar-levels", -1), ("--repetition-window", -1), ("--repetition-ratio", 0.0),
+        ("--best-of", 0), ("--max-ar-steps", 0), ("--max-nar-levels", -1), ("--repetition-window", -1),
+        ("--repetition-ratio", 0.0),
     ],
 )  # fmt: skip
 def test_a_value_that_will_not_do_names_its_flag(flag: str, value: float) -> None:

@@ -41,6 +41,7 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "repetition_penalty_decay": (float, "above 0: penalise codes less, the longer ago they were said (default: 0)"),
     "length_penalty": (float, "above 0 lengthens, below 0 shortens (default: 0)"),
     "beam_width": (int, "beam search over N sequences instead of sampling; 0 and 1: none (default: 0)"),
+    "best_of": (int, "decode N responses together and keep the one the model holds likeliest (default: 1)"),
     "mirostat_tau": (float, "keep the surprise at X bits (Mirostat; default: 0, off)"),
     "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
     "repetition_window": (int, "sample a code again that fills too much of the last N (VALL-E 2; default: 0, off)"),

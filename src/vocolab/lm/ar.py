@@ -11,6 +11,7 @@ from vocolab.errors import UsageError
 from vocolab.lm.alignment import alignment
 from vocolab.lm.backbones.base import Backbone, Output, State
 from vocolab.lm.base import Condition, Losses, Response
+from vocolab.lm.candidates import likeliest
 from vocolab.lm.core import CodeModel, cross_entropy, hits
 from vocolab.lm.decode import decode, frames
 from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
@@ -106,7 +107,8 @@ class FirstCodebook(CodeModel):
     def generate_first(
         self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
     ) -> Response:
-        return decode(self, condition, sampling, seeds, on_step)
+        say = likeliest if sampling.best_of > 1 else decode
+        return say(self, condition, sampling, seeds, on_step)
 
     def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
         return frames(self, condition, sampling, seeds)

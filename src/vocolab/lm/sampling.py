@@ -32,6 +32,7 @@ class Sampling:
     repetition_penalty_decay: float = 0.0
     length_penalty: float = 0.0  # above 0 lengthens
     beam_width: int = 0  # 0 and 1: off
+    best_of: int = 1  # responses of which the likeliest is kept
     mirostat_tau: float = 0.0  # the surprise aimed at, in bits; 0: off
     mirostat_eta: float = 0.1  # the rate at which mirostat corrects itself
     max_ar_steps: int = 900  # frames
@@ -52,6 +53,7 @@ class Sampling:
             ("repetition_penalty_decay", self.repetition_penalty_decay >= 0, "give 0 (none) or more"),
             ("length_penalty", True, "give a number; 0 is none"),
             ("beam_width", self.beam_width >= 0, "give a number of beams; 0 and 1 are none"),
+            ("best_of", self.best_of >= 1, "give a number of responses to choose from; 1 is no choice"),
             ("mirostat_tau", self.mirostat_tau >= 0, "give a surprise in bits; 0 is off"),
             ("mirostat_eta", self.mirostat_eta > 0, "give a rate above 0"),
             ("max_ar_steps", self.max_ar_steps >= 1, "give a number of frames above 0"),
@@ -73,10 +75,12 @@ class Sampling:
         ]
         if len(chosen) > 1:
             raise UsageError("each is a way of choosing tokens", " and ".join(chosen), "give one of them")
+        if self.beam_width > 1 and self.best_of > 1:
+            raise UsageError("beams give one response", "--beam-width and --best-of", "give one of them")
 
     def for_nar(self) -> Sampling:
         """The sampling of a level of the NAR. Its tokens are drawn all at once, so nothing that looks at past tokens
-        applies: no penalties, beams, mirostat or repetition-aware sampling.
+        applies: no penalties, beams, choice of responses, mirostat or repetition-aware sampling.
         """
         return dataclasses.replace(
             self,
@@ -85,6 +89,7 @@ class Sampling:
             repetition_penalty=1.0,
             length_penalty=0.0,
             beam_width=0,
+            best_of=1,
             mirostat_tau=0.0,
             repetition_window=0,
         )
