@@ -133,6 +133,9 @@ def test_help_states_the_defaults_of_sampling():
     assert "; 0 and 1: none" in synthesize.SAMPLING["beam_width"][1]
     for name, (kind, text) in synthesize.SAMPLING.items():
         default = getattr(Sampling(), name)
+        if kind is str:
+            assert default == ""
+            continue
         stated = re.search(
             r"\(default: (?:0, )?([\d.]+|off)", text.replace("Mirostat; ", "").replace("VALL-E 2; ", "")
         )[1]

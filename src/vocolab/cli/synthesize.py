@@ -46,6 +46,7 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
     "repetition_window": (int, "sample a code again that fills too much of the last N (VALL-E 2; default: 0, off)"),
     "repetition_ratio": (float, "the share of --repetition-window that is too much (default: 0.1)"),
+    "draft": (str, "medusa: guess frames ahead with heads that the model has; the same speech in less time"),
     "max_ar_steps": (int, "frames after which a response is cut (default: 900)"),
     "max_nar_levels": (int, "codebooks after the first (default: 7)"),
 }
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sampling", "A model states what suits it (see --checkpoint CKPT --help); the defaults below are for the rest."
     )
     for name, (kind, text) in SAMPLING.items():
-        group.add_argument(_flag(name), metavar="N" if kind is int else "X", type=kind, help=text)
+        group.add_argument(_flag(name), metavar={int: "N", float: "X", str: "NAME"}[kind], type=kind, help=text)
     add("--max-ar-context", metavar="N", type=int, help="only for models trained with a window of N frames")
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
@@ -92,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--json",
         action="store_true",
-        help="print a line for each text: frames, stopped, seconds, tokens_per_s, path, sampling",
+        help="print a line for each text: frames, stopped, seconds, tokens_per_s, passes, path, sampling",
     )
     add("--overwrite", action="store_true", help="replace existing outputs")
 
@@ -238,6 +239,7 @@ def _write_all(
                 "stopped": one.stopped,
                 "seconds": round(one.seconds, 3),
                 "tokens_per_s": round(one.tokens_per_s, 1),
+                "passes": one.passes,
                 "path": str(target),
                 "sampling": dataclasses.asdict(sampling),
             }

@@ -3,9 +3,22 @@
 from vocolab.lm import sampling
 from vocolab.lm.ar import AR
 from vocolab.lm.base import Condition, LanguageModel, Losses, Response
+from vocolab.lm.medusa import MedusaHeads
 from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
 from vocolab.lm.split import Split
 from vocolab.lm.unified import Unified
 
-__all__ = ["AR", "NAR", "Condition", "LanguageModel", "Losses", "Response", "Sampling", "Split", "Unified", "sampling"]
+__all__ = [
+    "AR",
+    "NAR",
+    "Condition",
+    "LanguageModel",
+    "Losses",
+    "MedusaHeads",
+    "Response",
+    "Sampling",
+    "Split",
+    "Unified",
+    "sampling",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,17 @@ from vocolab.lm.candidates import likeliest
 from vocolab.lm.core import CodeModel, cross_entropy, hits
 from vocolab.lm.decode import decode, frames
 from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
+from vocolab.lm.medusa import MedusaHeads
 from vocolab.lm.sampling import Sampling
+
+
+@dataclass
+class Pass:
+    """A pass of the backbone over n new positions."""
+
+    logits: Tensor  # (B, n, V) of the frame that follows each
+    hidden: Tensor  # (B, n, D)
+    state: State
 
 
 class FirstCodebook(CodeModel):
@@ -27,6 +38,11 @@ class FirstCodebook(CodeModel):
 
     first_table: nn.Embedding
     text_weight: float
+    drafts: MedusaHeads | None
+
+    def set_drafts(self, heads: MedusaHeads | None) -> None:
+        """Give the model fresh heads, or none."""
+        self.drafts = None if heads is None else heads.fit(self.classifier)
 
     def set_text_weight(self, weight: float) -> None:
         """Raises `UsageError` where there are more symbols or languages than the classifier has classes, which are the
@@ -75,6 +91,24 @@ class FirstCodebook(CodeModel):
         losses = Losses(loss.sum(), tokens, sums[0], sums[1], sums[2], output.aux_loss)
         if self.text_weight > 0:
             self._add_text_loss(losses, condition, output.hidden)
+        if self.drafts is not None:
+            hidden = at(output.hidden, start, targets.shape[1])
+            tokens = self.first_table(targets.clamp(min=0))
+            self.drafts.losses(hidden, logits, targets, tokens).add_to(losses, self.drafts.weight)
+        return losses
+
+    def draft_losses(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Losses:
+        """The losses of the draft heads alone on codes (B, K, L), without gradient for the rest of the model."""
+        assert self.drafts is not None
+        codes = codes[:, 0]
+        with torch.no_grad():
+            output, start = self.first_hidden(condition, codes, lengths)
+            targets = with_stop(codes, lengths, self.stop)
+            hidden = at(output.hidden, start, targets.shape[1])
+            logits, tokens = self.classifier(hidden), self.first_table(targets.clamp(min=0))
+        none = logits.new_zeros((), dtype=torch.float32)
+        losses = Losses(none, none, *none.expand(3, self.levels))
+        self.drafts.losses(hidden, logits, targets, tokens).add_to(losses, 1.0)
         return losses
 
     def _add_text_loss(self, losses: Losses, condition: Condition, hidden: Tensor) -> None:
@@ -88,21 +122,31 @@ class FirstCodebook(CodeModel):
         losses.extra = {"text_loss": plain.sum(), "text_tokens": tokens}
 
     def begin(self, condition: Condition) -> tuple[Tensor, State]:
-        """Logits (B, V) of the first frame, and the state to go on from. The stop token is ruled out: a response has a
-        frame at least.
-        """
-        packed = pack(*self.prefix(condition))
-        output = self.backbone.extend(self.at_level(packed.x, 0), None, packed.lengths)
-        logits = self.classifier(at(output.hidden, packed.lengths - 1, 1)[:, 0]).float()
-        logits[:, self.stop] = -torch.inf
-        assert output.state is not None
-        return logits, output.state
+        """Logits (B, V) of the first frame, and the state to go on from."""
+        first = self.first_pass(condition)
+        return first.logits[:, 0], first.state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, V) of the frame after tokens (B,), and the next state."""
-        output = self.backbone.extend(self.at_level(self.first_table(tokens[:, None]), 0), state)
+        found = self.next_pass(tokens[:, None], state)
+        return found.logits[:, 0], found.state
+
+    def first_pass(self, condition: Condition) -> Pass:
+        """The pass that predicts the first frame. The stop token is ruled out: a response has a frame at least."""
+        packed = pack(*self.prefix(condition))
+        output = self.backbone.extend(self.at_level(packed.x, 0), None, packed.lengths)
+        found = self._pass(at(output.hidden, packed.lengths - 1, 1), output)
+        found.logits[..., self.stop] = -torch.inf
+        return found
+
+    def next_pass(self, tokens: Tensor, state: State) -> Pass:
+        """The pass over the frames (B, n) that follow those in `state`."""
+        output = self.backbone.extend(self.at_level(self.first_table(tokens), 0), state)
+        return self._pass(output.hidden, output)
+
+    def _pass(self, hidden: Tensor, output: Output) -> Pass:
         assert output.state is not None
-        return self.classifier(output.hidden[:, 0]).float(), output.state
+        return Pass(self.classifier(hidden).float(), hidden, output.state)
 
     def generate_first(
         self, condition: Condition, sampling: Sampling, seeds: Tensor, on_step: Callable[[int], None] | None
@@ -126,6 +170,7 @@ class AR(FirstCodebook):
 
     `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0, the program `vall_e` 1.
     `corrupt`: the share of its input codes that random ones replace in training, so that it repeats itself less.
+    `drafts`: heads that guess frames ahead, for `Sampling.draft`.
     """
 
     def __init__(
@@ -138,9 +183,11 @@ class AR(FirstCodebook):
         text_weight: float = 0.0,
         corrupt: float = 0.0,
         label_smoothing: float = 0.0,
+        drafts: MedusaHeads | None = None,
     ):
         super().__init__(backbone, levels, size, symbols, languages, corrupt, label_smoothing, first=True, rest=False)
         self.set_text_weight(text_weight)
+        self.set_drafts(drafts)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
         self.check(condition, codes)

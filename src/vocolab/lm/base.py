@@ -72,7 +72,8 @@ class Response:
     codes: Tensor  # (B, k, L) int64, right-padded with 0
     lengths: Tensor  # (B,) frames
     stopped: Tensor  # (B,) bool: True where the model said stop, False where the limit cut the row
-    steps: int = 0  # autoregressive steps taken
+    steps: int = 0  # tokens drawn for the row that got the most, the stop token included
+    passes: Tensor | None = None  # (B,) passes of the backbone that a row took part in before it ended
 
 
 class LanguageModel(nn.Module, ABC):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vocolab.lm.base import Condition, Response
+from vocolab.lm.drafting import drafted
 from vocolab.lm.sampling import Sampling, beam_step, filtered, first_mu, first_scores, sample, tempered
 from vocolab.rng import uniforms
 
@@ -26,9 +27,11 @@ def decode(
     """The first codebook (B, 1, L), each row until it stops or `max_ar_steps` cut it; seeds (B,)."""
     if sampling.beam_width > 1:
         return _beams(model, condition, sampling, on_step)
+    steps = 0
     for response in frames(model, condition, sampling, seeds):
-        if on_step is not None:
+        if on_step is not None and response.steps > steps:
             on_step(response.steps)
+        steps = response.steps
     response.codes = response.codes[..., : int(response.lengths.max())]
     return response
 
@@ -40,6 +43,9 @@ def frames(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds
     Row b has lengths[b] frames so far; those with `stopped` get no more. The tensors are those that the next step goes
     on filling: copy what is to be kept.
     """
+    if sampling.draft:
+        yield from drafted(model, condition, sampling, seeds)
+        return
     rows, device = len(condition), condition.text.device
     uniform = uniforms(seeds, sampling.max_ar_steps)
     second = uniforms(seeds, sampling.max_ar_steps, stream=1)
@@ -56,7 +62,7 @@ def frames(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds
         codes[live, n] = tokens.masked_fill(stopped[live], 0)
         lengths += ~stopped
         n += 1
-        yield Response(codes[:, None, :n], lengths, stopped, n)
+        yield Response(codes[:, None, :n], lengths, stopped, n, lengths + stopped)
         going = ~stopped[live]
         count = int(going.sum())
         if n == sampling.max_ar_steps or count == 0:
@@ -101,4 +107,4 @@ def _beams(
     best = codes[:, 0]  # (B, L), stop tokens behind the end
     lengths = (best != model.stop).sum(dim=1)
     best = best.masked_fill(best == model.stop, 0)[:, : int(lengths.max())]
-    return Response(best[:, None], lengths, ended[:, 0], n)
+    return Response(best[:, None], lengths, ended[:, 0], n, torch.full_like(lengths, n))

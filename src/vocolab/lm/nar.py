@@ -99,7 +99,7 @@ class RestCodebooks(CodeModel):
             if said is not None:
                 tokens = torch.cat([said[:, level], tokens], dim=1)
             codes = torch.cat([codes, tokens[:, None]], dim=1)
-        return Response(codes, lengths, first.stopped, first.steps)
+        return Response(codes, lengths, first.stopped, first.steps, first.passes)
 
 
 class NAR(RestCodebooks):

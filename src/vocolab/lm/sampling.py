@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vocolab.errors import UsageError
 
+DRAFTS = ("", "medusa")  # ways to guess frames ahead
 MIROSTAT_RANKS = 100  # how many of the likeliest tokens the Zipf exponent is estimated from
 
 
@@ -39,6 +40,7 @@ class Sampling:
     max_nar_levels: int = 7
     repetition_window: int = 0  # last tokens that repetition-aware sampling looks at; 0: off, VALL-E 2 takes 10
     repetition_ratio: float = 0.1  # a token that fills this share of the window is drawn anew
+    draft: str = ""  # "medusa": guess frames ahead and test several in a pass; changes the time, not the codes
 
     def __post_init__(self) -> None:
         temp, share = "give 0 (the likeliest) or more", "give a share above 0 and up to 1"
@@ -64,6 +66,11 @@ class Sampling:
             value = getattr(self, name)
             if not (fine and math.isfinite(value)):
                 raise UsageError(f"{value} will not do", f"--{name.replace('_', '-')}", remedy)
+        if self.draft not in DRAFTS:
+            raise UsageError(f"no such draft {self.draft!r}", "--draft", f"give {' or '.join(filter(None, DRAFTS))}")
+        if self.draft and self.beam_width > 1:
+            remedy = "leave one of them out"
+            raise UsageError("beams have several pasts, a draft goes on from one", "--draft and --beam-width", remedy)
         chosen = [
             flag
             for flag, on in (
@@ -101,21 +108,23 @@ def repetition_penalty(logits: Tensor, previous: Tensor, penalty: float, decay: 
     """
     if penalty == 1.0 or previous.shape[1] == 0:
         return logits
-    order = torch.arange(previous.shape[1], device=logits.device).expand_as(previous)
-    last = torch.full(logits.shape, -1, device=logits.device).scatter_reduce(1, previous, order, "amax")
+    order = torch.arange(previous.shape[1], device=logits.device).expand_as(previous).masked_fill(previous < 0, -1)
+    last = torch.full(logits.shape, -1, device=logits.device)
+    last = last.scatter_reduce(1, previous.clamp(min=0), order, "amax")
     distance = (previous.shape[1] - last).to(logits.dtype)
     factor = 1 + (penalty - 1) * distance**-decay
     return torch.where(last < 0, logits, torch.where(logits > 0, logits / factor, logits * factor))
 
 
-def length_penalty(logits: Tensor, length: int, factor: float, stop: int) -> Tensor:
-    """Divide the odds of stopping after `length` frames by length^factor. A factor above 0 lengthens the response, one
-    below 0 shortens it, whatever the sign of the stop token's logit.
+def length_penalty(logits: Tensor, length: int | Tensor, factor: float, stop: int) -> Tensor:
+    """Divide the odds of stopping after `length` frames, (B,) or one for all, by length^factor. A factor above 0
+    lengthens the response, one below 0 shortens it, whatever the sign of the stop token's logit.
     """
-    if factor == 0.0 or length < 1:
+    if factor == 0.0:
         return logits
+    frames = torch.as_tensor(length, dtype=torch.float64, device=logits.device).clamp(min=1)
     logits = logits.clone()
-    logits[:, stop] -= factor * math.log(length)
+    logits[:, stop] -= (factor * frames.log()).to(logits.dtype)
     return logits
 
 
@@ -256,7 +265,9 @@ def penalised(logits: Tensor, sampling: Sampling, previous: Tensor | None, stop:
     if previous is None:
         return logits
     logits = repetition_penalty(logits, previous, sampling.repetition_penalty, sampling.repetition_penalty_decay)
-    return logits if stop is None else length_penalty(logits, previous.shape[1], sampling.length_penalty, stop)
+    if stop is None or sampling.length_penalty == 0.0:
+        return logits
+    return length_penalty(logits, (previous >= 0).sum(dim=1), sampling.length_penalty, stop)
 
 
 def first_mu(sampling: Sampling, rows: int, device: torch.device) -> Tensor | None:
@@ -278,7 +289,8 @@ def sample(
     of 0 takes the likeliest token instead of either.
 
     logits (B, V); uniform, second (B,) (`second` for repetition-aware sampling alone); previous (B, S): the tokens so
-    far; stop: the id of the stop token, for the length penalty; mu (B,): the mirostat state, None where it is off.
+    far, those of rows that have fewer behind as many -1; stop: the id of the stop token, for the length penalty; mu
+    (B,): the mirostat state, None where it is off.
     """
     if logits.device.type == "mps":  # it has no float64, in which tokens are drawn
         device = logits.device

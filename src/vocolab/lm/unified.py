@@ -8,6 +8,7 @@ from torch import Tensor
 from vocolab.lm.ar import FirstCodebook
 from vocolab.lm.backbones.base import Backbone
 from vocolab.lm.base import Condition, Losses
+from vocolab.lm.medusa import MedusaHeads
 from vocolab.lm.nar import RestCodebooks
 
 
@@ -27,12 +28,14 @@ class Unified(FirstCodebook, RestCodebooks):
         text_dropout: float = 0.0,
         voice_summary: bool = False,
         label_smoothing: float = 0.0,
+        drafts: MedusaHeads | None = None,
     ):
         super().__init__(
             backbone, levels, size, symbols, languages, corrupt, label_smoothing, True, True, level_embedding
         )
         self.set_text_weight(text_weight)
         self.set_text_and_voice(text_dropout, voice_summary)
+        self.set_drafts(drafts)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
         self.check(condition, codes)
@@ -45,8 +48,10 @@ class Unified(FirstCodebook, RestCodebooks):
         if len(rest):
             parts.append(self.rest_loss(condition.select(rest), codes[rest], lengths[rest], levels[rest]))
         losses = parts[0] if len(parts) == 1 else _joined(*parts)
-        if self.text_weight > 0 and not len(first):  # ranks add up their sums, so each must have all of them
-            losses.extra = {name: torch.zeros_like(losses.tokens) for name in ("text_loss", "text_tokens")}
+        if not len(first):  # ranks add up their sums, so each must have all of them
+            names = ["text_loss", "text_tokens"] if self.text_weight > 0 else []
+            names += [] if self.drafts is None else self.drafts.sums
+            losses.extra = {name: torch.zeros_like(losses.tokens) for name in names}
         if len(parts) == 1 and torch.is_grad_enabled():
             # Distributed training waits for the gradient of every parameter, and rows of one kind leave some out.
             losses.total = losses.total + 0.0 * sum(p.flatten()[0] for p in self.parameters() if p.requires_grad)

@@ -47,6 +47,7 @@ class Spoken:
     stopped: bool  # False: cut at `max_ar_steps`
     seconds: float  # of speech
     tokens_per_s: float  # codes a second of computing, of the batch it was decoded in
+    passes: int = 0  # of the backbone for the first codebook; fewer than frames with a draft
 
     @property
     def frames(self) -> int:
@@ -364,12 +365,15 @@ class TTS(nn.Module):
             response = self.lm.generate(condition, sampling, seeds=seeds, on_step=on_step)
             lengths = response.lengths.tolist()  # waits for the device
         rate = sum(lengths) * response.codes.shape[1] / (time.perf_counter() - began)
+        passes = [0] * len(lengths) if response.passes is None else response.passes.tolist()
         found = []
-        for codes, length, stopped in zip(response.codes, lengths, response.stopped.tolist(), strict=True):
+        rows = zip(response.codes, lengths, response.stopped.tolist(), passes, strict=True)
+        for codes, length, stopped, passed in rows:
             # A row at a time: a codec's frames may depend on the padding beside them.
             with self._computing(len(texts), amp=False), full_precision():
                 wav = self.codec.decode(codes[None, :, :length])[0].float().cpu()
-            found.append(Spoken(wav, codes[:, :length].cpu(), stopped, len(wav) / self.sample_rate, rate))
+            seconds = len(wav) / self.sample_rate
+            found.append(Spoken(wav, codes[:, :length].cpu(), stopped, seconds, rate, passed))
         return found
 
     def condition(self, texts: Sequence[Sequence[int]], prompt: Prompt, language: str | None = None) -> Condition:

@@ -203,6 +203,23 @@ def test_a_draft_is_rejected_after_other_rows_have_gone(backbone):
     torch.testing.assert_close(got, full(backbone, x[[2, 0]])[:, -1], **TOLERANCE)
 
 
+def test_rows_reject_unequal_numbers_of_drafts(backbone):
+    rows = [inputs(1, n, n)[0] for n in (9, 5, 7)]
+    x, lengths = ragged([row[:-4] for row in rows])
+    state = backbone.extend(x, None, lengths).state
+    right = torch.tensor([1, 3, 0])
+    drafts = [torch.cat([row[-4:][:n], inputs(1, 3 - n, 99)[0]]) for row, n in zip(rows, right, strict=True)]
+    state = backbone.extend(torch.stack(drafts), state).state.truncate(3 - right)
+    output = backbone.extend(torch.stack([row[-4 + n][None] for row, n in zip(rows, right, strict=True)]), state)
+    for row, n, got in zip(rows, right, output.hidden[:, 0], strict=True):
+        torch.testing.assert_close(got, full(backbone, row[None])[0, -4 + n], **TOLERANCE)
+    state = output.state.truncate(torch.tensor([1, 0, 1]))  # of a step too
+    again = backbone.extend(torch.stack([rows[0][[-3]], inputs(1, 1)[0], rows[2][[-4]]]), state)
+    torch.testing.assert_close(again.hidden[[0, 2]], output.hidden[[0, 2]], **TOLERANCE)
+    with pytest.raises(VocolabError, match="cannot go back 99 positions"):
+        output.state.truncate(torch.tensor([0, 99, 0]))
+
+
 def test_what_was_never_seen_cannot_be_taken_back(backbone):
     state = backbone.extend(inputs(2, 6), None, torch.tensor([6, 3])).state
     with pytest.raises(VocolabError, match="cannot go back 4 positions"):

@@ -19,8 +19,8 @@ class State(ABC):
         """The state of `rows` (R,), in that order; a row may be taken twice (beams) or left out (finished ones)."""
 
     @abstractmethod
-    def truncate(self, n: int) -> State:
-        """The state as it was `n` positions ago, for rejected drafts.
+    def truncate(self, n: int | Tensor) -> State:
+        """The state as it was `n` positions ago, for rejected drafts; n may differ from row to row, (B,).
 
         Raises `VocolabError` where that is no longer known (`n` larger than the last `extend` of a recurrent state).
         """

@@ -91,15 +91,8 @@ class KVCache(Memory):
         if lengths is None or (kept := lengths.tolist()) == [self._n] * len(lengths):
             self.length += self._n
             return self
-        end = self.length + max(kept)
-        shifts = [max(kept) - count for count in kept]
-        for buffer in self.layers:
-            for row, shift in enumerate(shifts):
-                if shift:  # move it right, over its padding, to end where the others end
-                    buffer[:, row, :, shift:end] = buffer[:, row, :, : end - shift].clone()
-        self.length = end
-        start = torch.zeros_like(lengths) if self.start is None else self.start
-        self._set_start(start + torch.tensor(shifts, device=start.device))
+        self.length += max(kept)
+        self._move_right([max(kept) - count for count in kept], lengths.device)
         return self
 
     def select(self, rows: Tensor) -> KVCache:
@@ -115,12 +108,35 @@ class KVCache(Memory):
             new._set_start(start - first)
         return new
 
-    def truncate(self, n: int) -> KVCache:
-        shortest = self.length - (0 if self.start is None else int(self.start.max()))
-        if not 0 <= n <= shortest:
-            raise VocolabError(f"cannot go back {n} positions", f"the shortest row has {shortest}", "truncate less")
-        self.length -= n
+    def truncate(self, n: int | Tensor) -> KVCache:
+        if isinstance(n, int):
+            shortest = self.length - (0 if self.start is None else int(self.start.max()))
+            self._check_can_go_back(n, shortest)
+            self.length -= n
+            return self
+        counts = n.tolist()
+        starts = [0] * len(counts) if self.start is None else self.start.tolist()
+        for count, start in zip(counts, starts, strict=True):
+            self._check_can_go_back(count, self.length - start)
+        fewest = min(counts)
+        self.length -= fewest
+        self._move_right([count - fewest for count in counts], n.device)
         return self
+
+    def _check_can_go_back(self, n: int, seen: int) -> None:
+        if not 0 <= n <= seen:
+            raise VocolabError(f"cannot go back {n} positions", f"the shortest row has {seen}", "truncate less")
+
+    def _move_right(self, shifts: list[int], device: torch.device) -> None:
+        """Move each row right by its shift, over what it has in its last slots, to end where the others end."""
+        if not any(shifts):
+            return
+        for buffer in self.layers:
+            for row, shift in enumerate(shifts):
+                if shift:
+                    buffer[:, row, :, shift : self.length] = buffer[:, row, :, : self.length - shift].clone()
+        moved = torch.tensor(shifts, device=device)
+        self._set_start(moved if self.start is None else self.start + moved)
 
     def _set_start(self, start: Tensor) -> None:
         self.start = start if bool(start.any()) else None

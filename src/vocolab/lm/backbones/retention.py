@@ -165,17 +165,20 @@ class RetentionState(Memory):
         new.recent = [(k[rows], v[rows]) for k, v in self.recent]
         return new
 
-    def truncate(self, n: int) -> RetentionState:
-        known = int(self.count.min())
-        if not 0 <= n <= known:
+    def truncate(self, n: int | Tensor) -> RetentionState:
+        counts = torch.as_tensor(n, device=self.count.device).expand_as(self.count)
+        wrong = (counts < 0) | (counts > self.count)
+        if wrong.any():
+            back, known = int(counts[wrong][0]), int(self.count[wrong][0])
             raise VocolabError(
-                f"cannot go back {n} positions", f"a recurrent state knows its last {known}", "truncate less"
+                f"cannot go back {back} positions", f"a recurrent state knows its last {known}", "truncate less"
             )
-        if n:
-            self.count, self.position = self.count - n, self.position - n
+        if counts.any():
+            self.count, self.position = self.count - counts, self.position - counts
             again = [
                 remember(before, k, v, self.count, self.log_decay)
                 for before, (k, v) in zip(self.previous, self.recent, strict=False)
             ]
-            self.memory = torch.stack(again) if again else self.previous
+            gone = (self.count == 0)[:, None, None, None]  # of a single position: there or not
+            self.memory = torch.stack(again) if again else torch.where(gone, self.previous, self.memory)
         return self
