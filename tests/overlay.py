@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 # large with it takes a tests/conf/NAME.yaml of its own, which is laid over this.
 DATA = {"layer": 1, "size": 2, "frames": 8, "tokens": 2000, "prompt_seconds": 1.0}
 CODEC = {"size": 16, "residual_size": 8, "max_frames": 2000, "iterations": 2}
-MODEL = {"dim": 16, "heads": 2, "layers": 1, "ffn": 32, "blocks": 1, "hidden": 16, "channels": 32, "projection": 32}
+MODEL = {
+    "dim": 16,
+    "heads": 2,
+    "layers": 1,
+    "ffn": 32,
+    "blocks": 1,
+    "hidden": 16,
+    "channels": 32,
+    "projection": 32,
+    "window": 8,
+}
 TRAINING = {"warmup": 1, "total": 2, "adversarial_from": 1}
 LISTS = {"channels": 4, "groups": 1}  # of a discriminator: as many as there are
 

@@ -297,6 +297,18 @@ def test_the_longest_batch_is_tried_first_and_leaves_no_trace(tmp_path):
     assert_equal(saved(tmp_path / "a")["state_dict"], saved(tmp_path / "b")["state_dict"])
 
 
+def test_a_window_is_trained_kept_and_refused_where_it_hides_nothing(tmp_path):
+    longest = int(Tokens().longest_batch().lengths.max())
+    for window in (3, longest):
+        lm = AR(Llama(16, 2, 1, dropout=0.0), **SIZES, window=window)
+        if window == longest:
+            with pytest.raises(UsageError, match=f"{longest} frames hides nothing, the longest response has {longest}"):
+                run(tmp_path / "b", small_task(lm), Tokens(), 2)
+        else:
+            run(tmp_path / "a", small_task(lm), Tokens(), 2)
+    assert build(saved(tmp_path / "a")["vocolab"]["lm"], LanguageModel).window == 3
+
+
 @pytest.mark.parametrize(
     "error",
     [

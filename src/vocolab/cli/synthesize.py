@@ -48,6 +48,10 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "repetition_ratio": (float, "the share of --repetition-window that is too much (default: 0.1)"),
     "draft": (str, "medusa: guess frames ahead with heads that the model has; the same speech in less time"),
     "max_ar_steps": (int, "frames after which a response is cut (default: 900)"),
+    "max_ar_context": (
+        int,
+        "last frames that one sees; for models trained with a window, at most that (default: 0, as trained)",
+    ),
     "max_nar_levels": (int, "codebooks after the first (default: 7)"),
 }
 
@@ -84,7 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, (kind, text) in SAMPLING.items():
         group.add_argument(_flag(name), metavar={int: "N", float: "X", str: "NAME"}[kind], type=kind, help=text)
-    add("--max-ar-context", metavar="N", type=int, help="only for models trained with a window of N frames")
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -132,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
     sampling = tts.sampling(**given)
+    tts.lm.check_context(sampling.max_ar_context)
     ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs], args.ref_text)
     _say_unknown(tts)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
@@ -157,9 +161,6 @@ def _check(args: argparse.Namespace) -> None:
     check_is_wav(args.output)
     if not args.ref:
         raise UsageError("no reference speech", "command line", "say with --ref PATH whose voice is to speak")
-    if args.max_ar_context is not None:
-        remedy = "leave it out: all models here are trained to see everything before a frame"
-        raise UsageError(f"--max-ar-context is {args.max_ar_context}", "command line", remedy)
     if args.batch_size < 1:
         raise UsageError(f"--batch-size is {args.batch_size}", "command line", "give at least 1")
     check_seed(args.seed)

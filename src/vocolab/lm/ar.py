@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vocolab.errors import UsageError
 from vocolab.lm.alignment import alignment
-from vocolab.lm.backbones.base import Backbone, Output, State
+from vocolab.lm.backbones.base import Backbone, Output, State, Window
 from vocolab.lm.base import Condition, Losses, Response
 from vocolab.lm.candidates import likeliest
 from vocolab.lm.core import CodeModel, cross_entropy, hits
@@ -44,6 +44,31 @@ class FirstCodebook(CodeModel):
         """Give the model fresh heads, or none."""
         self.drafts = None if heads is None else heads.fit(self.classifier)
 
+    def set_window(self, window: int | None) -> None:
+        """See `AR`. Raises `UsageError` where the backbone takes no window, or it shows no frame."""
+        if window is not None and window < 1:
+            raise UsageError(f"window is {window}", "model", "give a number of frames above 0, or leave it out")
+        if window is not None and self.backbone.no_window is not None:
+            raise UsageError(f"window is {window}, but {self.backbone.no_window}", "model", "leave it out")
+        self.window = window
+
+    def check_context(self, frames: int) -> None:
+        flag = f"--max-ar-context {frames}"
+        if frames and self.window is None:
+            why = self.backbone.no_window or "it was trained without a window"
+            raise UsageError(f"the model cannot do with less of the past: {why}", flag, "leave it out")
+        if self.window is not None and frames > self.window:
+            what = f"the model was trained with a window of {self.window} frames"
+            raise UsageError(what, flag, f"give 1 to {self.window}, or leave it out")
+
+    def _window(self, prefix: Tensor, frames: int = 0) -> Window | None:
+        """What is seen behind prefixes of lengths (B,). `frames`: fewer than was trained, 0 for as many.
+
+        Two windows are a period: long enough for most prefixes, so that few of their positions are alike, and short
+        enough to be seen whole in training.
+        """
+        return None if self.window is None else Window(frames or self.window, prefix, 2 * self.window)
+
     def set_text_weight(self, weight: float) -> None:
         """Raises `UsageError` where there are more symbols or languages than the classifier has classes, which are the
         codes and the stop token.
@@ -68,8 +93,10 @@ class FirstCodebook(CodeModel):
         if kept is not None:
             segments[0] = segments[0] * kept[:, :, None]
         packed = pack([*segments, self.first_table(codes)], [*counts, lengths])
-        output = self.backbone(self.at_level(packed.x, 0), packed.lengths, causal=True)
-        return output, packed.starts[-1] - 1
+        x, start, window = self.at_level(packed.x, 0), packed.starts[-1], self._window(packed.starts[-1])
+        if window is None:
+            return self.backbone(x, packed.lengths, causal=True), start - 1
+        return self.backbone(x, packed.lengths, causal=True, window=window), start - 1
 
     def first_logits(self, condition: Condition, codes: Tensor, lengths: Tensor, kept: Tensor | None = None) -> Tensor:
         """Logits (B, L + 1, size + 1) of each frame of codes (B, k, L) given those before it, and of what follows the
@@ -121,9 +148,9 @@ class FirstCodebook(CodeModel):
         losses.tokens = losses.tokens + self.text_weight * tokens
         losses.extra = {"text_loss": plain.sum(), "text_tokens": tokens}
 
-    def begin(self, condition: Condition) -> tuple[Tensor, State]:
-        """Logits (B, V) of the first frame, and the state to go on from."""
-        first = self.first_pass(condition)
+    def begin(self, condition: Condition, frames: int = 0) -> tuple[Tensor, State]:
+        """Logits (B, V) of the first frame, and the state to go on from; `frames` as in `first_pass`."""
+        first = self.first_pass(condition, frames)
         return first.logits[:, 0], first.state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -131,10 +158,17 @@ class FirstCodebook(CodeModel):
         found = self.next_pass(tokens[:, None], state)
         return found.logits[:, 0], found.state
 
-    def first_pass(self, condition: Condition) -> Pass:
-        """The pass that predicts the first frame. The stop token is ruled out: a response has a frame at least."""
+    def first_pass(self, condition: Condition, frames: int = 0) -> Pass:
+        """The pass that predicts the first frame. The stop token is ruled out: a response has a frame at least.
+
+        `frames`: how many of the last frames a frame sees, where the model has a window; 0 for as many as in training.
+        """
         packed = pack(*self.prefix(condition))
-        output = self.backbone.extend(self.at_level(packed.x, 0), None, packed.lengths)
+        x, window = self.at_level(packed.x, 0), self._window(packed.lengths, frames)
+        if window is None:
+            output = self.backbone.extend(x, None, packed.lengths)
+        else:
+            output = self.backbone.extend(x, None, packed.lengths, window)
         found = self._pass(at(output.hidden, packed.lengths - 1, 1), output)
         found.logits[..., self.stop] = -torch.inf
         return found
@@ -171,6 +205,9 @@ class AR(FirstCodebook):
     `text_weight` above 0 adds the text's own cross-entropy with that weight. The paper has 0, the program `vall_e` 1.
     `corrupt`: the share of its input codes that random ones replace in training, so that it repeats itself less.
     `drafts`: heads that guess frames ahead, for `Sampling.draft`.
+    `window`: a frame sees the last so many frames, itself included, and always the text and the prompt
+    (`backbones.Window`); None for all. So it speaks beyond the length it was trained on, in constant time a frame and
+    constant memory. Give less than half of the frames that responses of the training have, so that they teach it.
     """
 
     def __init__(
@@ -184,9 +221,11 @@ class AR(FirstCodebook):
         corrupt: float = 0.0,
         label_smoothing: float = 0.0,
         drafts: MedusaHeads | None = None,
+        window: int | None = None,
     ):
         super().__init__(backbone, levels, size, symbols, languages, corrupt, label_smoothing, first=True, rest=False)
         self.set_text_weight(text_weight)
+        self.set_window(window)
         self.set_drafts(drafts)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:

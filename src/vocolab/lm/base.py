@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from vocolab.errors import VocolabError
+from vocolab.errors import UsageError, VocolabError
 from vocolab.lm.sampling import Sampling
 
 
@@ -83,6 +83,7 @@ class LanguageModel(nn.Module, ABC):
     size: int  # how many codes a codebook has
     symbols: int  # rows of the text embedding: the symbol map must not be larger
     languages: int  # rows of the language embedding; 0: the sequence holds no language
+    window: int | None = None  # how many of the last frames one sees when the first codebook is spoken; None: all
 
     @abstractmethod
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
@@ -110,6 +111,7 @@ class LanguageModel(nn.Module, ABC):
             on_step: called with the number of autoregressive steps done.
         """
         self.check(condition)
+        self.check_context(sampling.max_ar_context)
         seeds = torch.randint(2**62, (len(condition),)) if seeds is None else seeds
         seeds = seeds.to(condition.text.device)
         if first is None:
@@ -147,6 +149,14 @@ class LanguageModel(nn.Module, ABC):
         `start` is the place of the first frame in the whole response, by which its random numbers go.
         """
         return first
+
+    def check_context(self, frames: int) -> None:
+        """Raises `UsageError` where a frame cannot be spoken seeing the last `frames` alone (`--max-ar-context`); 0 is
+        as in training.
+        """
+        if frames:
+            what = f"{type(self).__name__} does not predict the first codebook"
+            raise UsageError(what, f"--max-ar-context {frames}", "leave it out")
 
     def check(self, condition: Condition, codes: Tensor | None = None) -> None:
         """Raises `VocolabError` where ids of the condition or of codes (B, K, L) are not this model's.

@@ -53,7 +53,7 @@ def frames(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
     live = torch.arange(rows, device=device)  # the rows in `logits` and `state`; some may have stopped
-    logits, state = model.begin(condition)
+    logits, state = model.begin(condition, sampling.max_ar_context)
     mu, n = first_mu(sampling, rows, device), 0
     while True:
         tokens, mu = sample(logits, sampling, uniform[live, n], second[live, n], codes[live, :n], model.stop, mu)
@@ -83,7 +83,7 @@ def _beams(
     codes = torch.zeros(rows, width, 0, dtype=torch.long, device=device)
     scores = first_scores(rows, width, device)
     ended = torch.zeros(rows, width, dtype=torch.bool, device=device)
-    logits, state = model.begin(condition)
+    logits, state = model.begin(condition, sampling.max_ar_context)
     logits = logits.repeat_interleave(width, dim=0)
     state = state.select(torch.arange(rows, device=device).repeat_interleave(width))
     base = torch.arange(rows, device=device)[:, None] * width

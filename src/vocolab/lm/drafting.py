@@ -83,7 +83,7 @@ def drafted(model: FirstCodebook, condition: Condition, sampling: Sampling, seed
         raise VocolabError("the model has no Medusa heads", "--draft medusa", remedy)
     draws = _begin(model, condition, sampling, seeds)
     live = torch.arange(len(condition), device=seeds.device)  # the rows in `state`
-    done, guesses = model.first_pass(condition), live.new_empty(len(live), 0)
+    done, guesses = model.first_pass(condition, sampling.max_ar_context), live.new_empty(len(live), 0)
     passes = torch.zeros_like(draws.count)
     while True:
         passes[live] += 1

@@ -11,6 +11,7 @@ depend on how they are computed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -21,10 +22,12 @@ from vocolab import prepared
 from vocolab.lm.backbones.bitnet import UNIT, BitLinear, EightBit, eight_bit, ternary
 from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
 from vocolab.lm.backbones.mixtral import Experts, feed_forward
+from vocolab.lm.backbones.window import WindowAttention, WindowCache
 from vocolab.prepared import PreparedLinear
 
 PACKED_ROWS = range(4, 25)  # batches for which MKL's own order of a weight is worth its memory
 
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -39,6 +42,7 @@ def prepare(model: Module) -> Module:
     for part in twin.modules():
         if isinstance(part, AttentionStack) and any(isinstance(below, BitLinear) for below in part.modules()):
             part.full_attention, part.cache = DoubleAttention, DoubleCache
+            part.window_attention, part.window_cache = DoubleWindowAttention, DoubleWindowCache
     return twin
 
 
@@ -128,26 +132,43 @@ class StepExperts(Experts):
         return torch.stack(shares).sum(0)
 
 
-class DoubleAttention(FullAttention):
-    """`FullAttention` that computes fp32 inputs in double precision.
+def doubled(attend: Attend, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`attend` of fp32 inputs, computed in double precision.
 
     Attention over a cache adds in another order than over a whole sequence, and differs by 1e-7. A layer that rounds
     (`BitLinear`) now and then turns that into 1e-2. Computed in double precision and rounded to single, both are equal.
     """
+    if q.dtype != torch.float32:
+        return attend(index, q, k, v)
+    return attend(index, q.double(), k.double(), v.double()).float()
+
+
+class DoubleAttention(FullAttention):
+    """`FullAttention` that computes fp32 inputs in double precision: see `doubled`."""
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if q.dtype != torch.float32:
-            return super().attend(index, q, k, v)
-        return super().attend(index, q.double(), k.double(), v.double()).float()
+        return doubled(super().attend, index, q, k, v)
 
 
 class DoubleCache(KVCache):
-    """`KVCache` that computes fp32 inputs in double precision: see `DoubleAttention`."""
+    """`KVCache` that computes fp32 inputs in double precision: see `doubled`."""
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if q.dtype != torch.float32:
-            return super().attend(index, q, k, v)
-        return super().attend(index, q.double(), k.double(), v.double()).float()
+        return doubled(super().attend, index, q, k, v)
+
+
+class DoubleWindowAttention(WindowAttention):
+    """`WindowAttention` that computes fp32 inputs in double precision: see `doubled`."""
+
+    def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return doubled(super().attend, index, q, k, v)
+
+
+class DoubleWindowCache(WindowCache):
+    """`WindowCache` that computes fp32 inputs in double precision: see `doubled`."""
+
+    def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return doubled(super().attend, index, q, k, v)
 
 
 FASTER: dict[type[nn.Module], type[nn.Module]] = {

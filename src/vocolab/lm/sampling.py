@@ -37,6 +37,7 @@ class Sampling:
     mirostat_tau: float = 0.0  # the surprise aimed at, in bits; 0: off
     mirostat_eta: float = 0.1  # the rate at which mirostat corrects itself
     max_ar_steps: int = 900  # frames
+    max_ar_context: int = 0  # last frames that one sees, for a model with a window; 0: as many as in training
     max_nar_levels: int = 7
     repetition_window: int = 0  # last tokens that repetition-aware sampling looks at; 0: off, VALL-E 2 takes 10
     repetition_ratio: float = 0.1  # a token that fills this share of the window is drawn anew
@@ -59,6 +60,7 @@ class Sampling:
             ("mirostat_tau", self.mirostat_tau >= 0, "give a surprise in bits; 0 is off"),
             ("mirostat_eta", self.mirostat_eta > 0, "give a rate above 0"),
             ("max_ar_steps", self.max_ar_steps >= 1, "give a number of frames above 0"),
+            ("max_ar_context", self.max_ar_context >= 0, "give a number of frames; 0 is as trained"),
             ("max_nar_levels", self.max_nar_levels >= 0, "give a number of levels, 0 or more"),
             ("repetition_window", self.repetition_window >= 0, "give a number of frames; 0 is off"),
             ("repetition_ratio", 0 < self.repetition_ratio <= 1, share),

@@ -25,6 +25,10 @@ class Split(LanguageModel):
                 )
         self.ar, self.nar = ar, nar
         self.levels, self.size, self.symbols, self.languages = ar.levels, ar.size, ar.symbols, ar.languages
+        self.window = ar.window
+
+    def check_context(self, frames: int) -> None:
+        self.ar.check_context(frames)
 
     def loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
         self.check(condition, codes)

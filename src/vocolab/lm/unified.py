@@ -13,7 +13,9 @@ from vocolab.lm.nar import RestCodebooks
 
 
 class Unified(FirstCodebook, RestCodebooks):
-    """AR and NAR in one network; each sample trains one level, drawn uniformly. The options are those of AR and NAR."""
+    """AR and NAR in one network; each sample trains one level, drawn uniformly. The options are those of AR and NAR; a
+    `window` is for level 0 alone.
+    """
 
     def __init__(
         self,
@@ -29,11 +31,13 @@ class Unified(FirstCodebook, RestCodebooks):
         voice_summary: bool = False,
         label_smoothing: float = 0.0,
         drafts: MedusaHeads | None = None,
+        window: int | None = None,
     ):
         super().__init__(
             backbone, levels, size, symbols, languages, corrupt, label_smoothing, True, True, level_embedding
         )
         self.set_text_weight(text_weight)
+        self.set_window(window)
         self.set_text_and_voice(text_dropout, voice_summary)
         self.set_drafts(drafts)
 

@@ -227,8 +227,17 @@ class VALLETask(Task):
 
     def on_fit_start(self) -> None:
         batch = self.trainer.strategy.batch_to_device(self.data.longest_batch())
+        self._check_window(int(field(batch, "lengths").max()))
         with self.trainer.precision_plugin.forward_context():
             try_batch(batch, self._trial, self.lm, backward=not self._engine_owns_gradients)
+
+    def _check_window(self, longest: int) -> None:
+        """Raises `UsageError` for a window that hides nothing of responses of at most `longest` frames: what is beyond
+        it would then be new to the model.
+        """
+        if self.lm.window is not None and self.lm.window >= longest:
+            what = f"a window of {self.lm.window} frames hides nothing, the longest response has {longest}"
+            raise UsageError(what, "window", f"give less than {max(longest // 2, 1)}, or leave it out")
 
     def _trial(self, batch: SpeechBatch) -> Tensor:
         return self._objective(self.loss(batch)) / UNIT

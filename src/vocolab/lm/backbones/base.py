@@ -35,6 +35,26 @@ class Output:
     state: State | None = None  # of `extend`
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a causal pass sees of the past, where it does not see all of it.
+
+    The first `prefix[b]` positions of row b are its prefix: text, language, prompt and their separators. The frames of
+    the response follow. Position t sees position s where s <= t and either
+
+        s < prefix[b]          the whole prefix, always, for it holds what is to be said
+        t - s < frames         the last `frames` frames of the response, t itself among them
+
+    Positions repeat: n and n + `period` are one position, for an encoding whose waves all repeat in `period` positions
+    (`layers.repeating`). So nothing at frame 10,000 differs from what training saw, if training saw `period` positions.
+    `period` is at least `frames`, so that two frames which see each other are never one position.
+    """
+
+    frames: int
+    prefix: Tensor  # (B,)
+    period: int
+
+
 class Backbone(nn.Module, ABC):
     """(B, L, dim) -> (B, L, dim).
 
@@ -50,23 +70,29 @@ class Backbone(nn.Module, ABC):
     """
 
     dim: int
+    no_window: str | None = "its backbone has no window"  # why it takes no `window`; None where it takes one
 
     @abstractmethod
-    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
+    def forward(
+        self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None, window: Window | None = None
+    ) -> Output:
         """Hidden states of whole sequences x (B, L, D), right-padded; lengths (B,).
 
         Row b equals what its first lengths[b] positions give alone. `causal`: no position sees a later one; otherwise
         each sees all of its row. `level` (B,) int64: the codebook level, for backbones that are conditioned on it
-        (AdaLN); the others ignore it.
+        (AdaLN); the others ignore it. `window`: a causal pass sees that much; never given to a backbone with
+        `no_window`, which may leave the argument out.
         """
 
     @abstractmethod
-    def extend(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Output:
+    def extend(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None, window: Window | None = None
+    ) -> Output:
         """The hidden states of n new positions of each row, x (B, n, D), that follow those in `state`; causal.
 
-        `state` None begins. `lengths` (B,): how many of the n are real (right-padded), default all. The state given is
-        used up: go on with `Output.state`. Equal to `forward(..., causal=True)` over all positions so far. Without
-        gradient.
+        `state` None begins, with at least the prefix of the `window` where one is given; the state keeps it.
+        `lengths` (B,): how many of the n are real (right-padded), default all. The state given is used up: go on with
+        `Output.state`. Equal to `forward(..., causal=True)` over all positions so far. Without gradient.
         """
 
 

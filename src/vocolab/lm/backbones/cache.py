@@ -1,7 +1,7 @@
 """Attention of the backbones, and the keys and values of past positions.
 
 A block is written once, for training and for decoding. It is given a context with a method `attend(index, q, k, v)`:
-`FullAttention` (a padded batch of whole sequences) or `KVCache` (all positions so far).
+`FullAttention` (a padded batch of whole sequences) or `KVCache` (all positions so far); in a window those of window.py.
 
     cache = KVCache()                              # or the one of the step before
     cache.begin(x, lengths)                        # cache.positions (B or 1, n), for RoPE or sinusoids
@@ -12,13 +12,16 @@ A block is written once, for training and for decoding. It is given a context wi
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from vocolab.attention import scaled_dot_product_attention
 from vocolab.errors import VocolabError
-from vocolab.lm.backbones.base import padding_mask
+from vocolab.lm.backbones.base import Window, padding_mask
 from vocolab.lm.backbones.stack import Context, Memory, Stack
+from vocolab.lm.backbones.window import WindowAttention, WindowCache
 
 FIRST_CAPACITY = 256  # slots; doubled whenever they run out
 
@@ -28,6 +31,8 @@ class FullAttention:
 
     `dropout`: the share of the attention's weights that is dropped.
     """
+
+    period: int | None = None
 
     def __init__(self, lengths: Tensor, length: int, *, causal: bool, dropout: float = 0.0) -> None:
         self.positions = torch.arange(length, device=lengths.device)[None]
@@ -61,6 +66,10 @@ class KVCache(Memory):
         self._n = 0
         self._lengths: Tensor | None = None
         self._mask: Tensor | None = None
+
+    @property
+    def bytes(self) -> int:
+        return sum(buffer.nelement() * buffer.element_size() for buffer in self.layers)
 
     def begin(self, x: Tensor, lengths: Tensor | None) -> None:
         """Make room for the new positions x (B, n, ...)."""
@@ -164,16 +173,35 @@ class KVCache(Memory):
             self.layers[layer] = new
 
 
+class Attending(Context, Protocol):
+    """A context whose positions attend to each other: `FullAttention`, `KVCache` and their kin in a window."""
+
+    def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v (B, H, n, Dh) of layer `index` -> (B, H, n, Dh)."""
+
+
 class AttentionStack(Stack):
     """A stack whose blocks attend. `attention_dropout`: in training, the share of the attention's weights dropped."""
 
+    no_window = None
     full_attention: type[FullAttention] = FullAttention
     cache: type[KVCache] = KVCache
+    window_attention: type[WindowAttention] = WindowAttention
+    window_cache: type[WindowCache] = WindowCache
     attention_dropout: float = 0.0
 
+    @property
+    def dropped(self) -> float:
+        return self.attention_dropout if self.training else 0.0
+
     def whole(self, lengths: Tensor, length: int, causal: bool) -> Context:
-        dropout = self.attention_dropout if self.training else 0.0
-        return self.full_attention(lengths, length, causal=causal, dropout=dropout)
+        return self.full_attention(lengths, length, causal=causal, dropout=self.dropped)
 
     def memory(self, x: Tensor) -> Memory:
         return self.cache()
+
+    def whole_in(self, window: Window, lengths: Tensor, length: int) -> Context:
+        return self.window_attention(window, length, dropout=self.dropped)
+
+    def memory_in(self, window: Window) -> Memory:
+        return self.window_cache(window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
 
 from torch import Tensor, nn
@@ -66,6 +67,16 @@ def require_heads(dim: int, heads: int) -> None:
     """Heads must divide the width into even parts (positions turn pairs of channels)."""
     if dim % (2 * heads):
         raise UsageError("the width of a head is odd or no whole number", f"dim {dim}, heads {heads}", "change either")
+
+
+def repeating(rates: Tensor, period: int | None) -> Tensor:
+    """Rates in radians a position, rounded to whole turns in `period` positions, so that position n + period is
+    position n; None leaves them. Waves longer than two periods become constant.
+    """
+    if period is None:
+        return rates
+    turn = 2 * math.pi / period
+    return (rates / turn).round() * turn
 
 
 def initialise(model: nn.Module, residual: tuple[str, ...], layers: int) -> None:

@@ -12,16 +12,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.lm.backbones.base import Output
-from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
+from vocolab.lm.backbones.cache import Attending, AttentionStack
 from vocolab.lm.backbones.dropout import Dropout
-from vocolab.lm.backbones.layers import Linear, linear_class, merge_heads, project
+from vocolab.lm.backbones.layers import Linear, linear_class, merge_heads, project, repeating
 from vocolab.lm.backbones.stack import Context
 
 
-def rotation(positions: Tensor, width: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines (B, 1, L, width) that turn channel i with channel i + width / 2 (RoFormer, 3.2.2)."""
+def rotation(
+    positions: Tensor, width: int, theta: float, dtype: torch.dtype, period: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines (B, 1, L, width) that turn channel i with channel i + width / 2 (RoFormer, 3.2.2).
+
+    `period`: the positions repeat after so many.
+    """
     rates = 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32, device=positions.device) / width)
-    angles = positions[:, None, :, None] * rates  # (B, 1, L, width / 2)
+    angles = positions[:, None, :, None] * repeating(rates, period)  # (B, 1, L, width / 2)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
 
@@ -39,7 +44,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = (Matrix(dim, dim, bias=False) for _ in range(4))
 
-    def forward(self, x: Tensor, context: FullAttention | KVCache, index: int, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, context: Attending, index: int, turn: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, L, D) -> (B, L, D)."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, Dh)
@@ -73,7 +78,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        context: FullAttention | KVCache,
+        context: Attending,
         index: int,
         turn: tuple[Tensor, Tensor],
         real: Tensor | None,
@@ -121,7 +126,7 @@ class Llama(AttentionStack):
         return FeedForward(self.dim, ffn, Matrix)
 
     def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
-        turn = rotation(context.positions, self.dim // self.heads, self.theta, x.dtype)
+        turn = rotation(context.positions, self.dim // self.heads, self.theta, x.dtype, context.period)
         layers = self.model["layers"]
         assert isinstance(layers, nn.ModuleList)
         x, aux_loss = self.run(layers, x, context, turn, real)

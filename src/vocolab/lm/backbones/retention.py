@@ -90,6 +90,8 @@ def chunkwise(
 class FullRetention:
     """Retention inside a right-padded batch of whole sequences (B, L)."""
 
+    period: int | None = None
+
     def __init__(self, lengths: Tensor, length: int, heads: int, width: int, *, causal: bool, chunk: int | None):
         self.lengths, self.causal = lengths, causal
         self.log_decay = log_decays(heads, lengths.device)

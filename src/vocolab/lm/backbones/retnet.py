@@ -55,6 +55,8 @@ class RetNet(Stack):
     for all; fewer need less memory and give the same numbers. A level is ignored.
     """
 
+    no_window = "RetNet forgets by its decay, and its memory is constant already"
+
     def __init__(
         self,
         dim: int = 512,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vocolab.lm.backbones.base import Backbone, Output, State, padding_mask
+from vocolab.lm.backbones.base import Backbone, Output, State, Window, padding_mask
 from vocolab.lm.backbones.dropout import dropout
 from vocolab.lm.backbones.layers import Linear, linear_name, require_heads
 
@@ -22,12 +22,14 @@ class Context(Protocol):
     """
 
     positions: Tensor  # (B or 1, L): where in its row each position of x stands
+    period: int | None  # after how many positions they repeat, see `Window`
 
 
 class Memory(State):
     """A context for decoding: the blocks read it and add the new positions to it, layer by layer."""
 
     positions: Tensor
+    period: int | None = None
 
     @abstractmethod
     def begin(self, x: Tensor, lengths: Tensor | None) -> None:
@@ -47,7 +49,8 @@ class Stack(Backbone):
     `layers.linear_class`.
 
     A subclass makes its blocks and says how a pass goes (`pass_through`) and which context whole sequences and decoding
-    have. Its blocks are modules `block(x, context, index, *rest) -> (x, balance loss or None)`.
+    have (`whole`, `memory`), and have in a window, if it takes one (`whole_in`, `memory_in`). Its blocks are modules
+    `block(x, context, index, *rest) -> (x, balance loss or None)`.
     """
 
     def __init__(
@@ -83,13 +86,32 @@ class Stack(Backbone):
     def memory(self, x: Tensor) -> Memory:
         """An empty memory for sequences of which x (B, n, D) are the first positions."""
 
-    def forward(self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None) -> Output:
-        context = self.whole(lengths, x.shape[1], causal)
+    def whole_in(self, window: Window, lengths: Tensor, length: int) -> Context:
+        """The context of whole sequences (B, length) whose positions see no more than `window`."""
+        raise NotImplementedError(self.no_window)
+
+    def memory_in(self, window: Window) -> Memory:
+        """An empty memory for sequences whose positions see no more than `window`."""
+        raise NotImplementedError(self.no_window)
+
+    def forward(
+        self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None, window: Window | None = None
+    ) -> Output:
+        assert causal or window is None, "a window is for causal passes"
+        if window is None:
+            context = self.whole(lengths, x.shape[1], causal)
+        else:
+            context = self.whole_in(window, lengths, x.shape[1])
         return self.pass_through(x, context, padding_mask(lengths, x.shape[1]), level)
 
     @torch.no_grad()
-    def extend(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Output:
-        memory = self.memory(x) if state is None else state
+    def extend(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None, window: Window | None = None
+    ) -> Output:
+        if state is None:
+            memory: State = self.memory(x) if window is None else self.memory_in(window)
+        else:
+            memory = state
         assert isinstance(memory, Memory)
         memory.begin(x, lengths)
         output = self.pass_through(x, memory, None, None)

@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.lm.backbones.base import Output
-from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
+from vocolab.lm.backbones.cache import Attending, AttentionStack
 from vocolab.lm.backbones.dropout import Dropout
-from vocolab.lm.backbones.layers import Linear, initialise, linear_class, merge_heads, split_heads
+from vocolab.lm.backbones.layers import Linear, initialise, linear_class, merge_heads, repeating, split_heads
 from vocolab.lm.backbones.stack import Context
 
 
-def sinusoids(positions: Tensor, dim: int) -> Tensor:
-    """Positions (B, L) -> (B, L, dim): sines, then cosines, of wavelengths 2π to 20,000π (Vaswani et al. 2017, 3.5)."""
+def sinusoids(positions: Tensor, dim: int, period: int | None = None) -> Tensor:
+    """Positions (B, L) -> (B, L, dim): sines, then cosines, of wavelengths 2π to 20,000π (Vaswani et al. 2017, 3.5).
+
+    `period`: the positions repeat after so many.
+    """
     index = torch.arange(dim // 2, dtype=torch.float32, device=positions.device)
     rates = torch.exp(index * (-math.log(10000) / (dim / 2)))
-    angles = positions[..., None] * rates
+    angles = positions[..., None] * repeating(rates, period)
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
@@ -64,9 +67,7 @@ class Block(nn.Module):
         self.down = Matrix(ffn, dim)
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, context: FullAttention | KVCache, index: int, level: Tensor | None
-    ) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, context: Attending, index: int, level: Tensor | None) -> tuple[Tensor, None]:
         """x (B, L, D) -> (B, L, D); `index`: the layer, for the context."""
         q, k, v = split_heads(self.qkv(self.attention_norm(x, level)), self.heads, 3)
         x = x + self.dropout(self.out(merge_heads(context.attend(index, q, k, v))))
@@ -105,6 +106,6 @@ class Transformer(AttentionStack):
     def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
         if self.adaptive_levels and level is None:
             level = x.new_zeros(len(x), dtype=torch.long)
-        x = x + self.position_scale * sinusoids(context.positions, self.dim).to(x.dtype)
+        x = x + self.position_scale * sinusoids(context.positions, self.dim, context.period).to(x.dtype)
         x, _ = self.run(self.blocks, x, context, level)
         return Output(self.norm(x, level))
