@@ -35,6 +35,7 @@ NO_MODULES = re.compile(r"NAME|FOLDER|\bmy\w+\.py|^test_all\.py$")  # examples; 
 NO_KEYS = {
     "data.feature_dim",  # a property, from which the width of a vocoder follows
     "model.safetensors",  # a file of the Hugging Face hub
+    "model.bin",  # a file of a folder in faster-whisper's layout
     "model.encoder",  # the names of Whisper's weights begin with it
 }
 NO_FLAGS = {

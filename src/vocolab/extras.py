@@ -25,11 +25,14 @@ EXTRAS = {
     "speechmos": "metrics",
     "distillmos": "metrics",
 }
+# What an extra cannot name, since it asks for packages that do not install: by itself, beside the extra.
+ALONE = {"resemblyzer": "pip install --no-deps resemblyzer==0.1.4"}
 
 
 def install(package: str) -> str:
     """How to get a package of `EXTRAS`."""
-    return f"pip install 'vocolab[{EXTRAS[package]}]'"
+    extra = f"pip install 'vocolab[{EXTRAS[package]}]'"
+    return f"{ALONE[package]} && {extra}" if package in ALONE else extra
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from vocolab.files import local_path
 if TYPE_CHECKING:
     from vocolab.evaluation import Subject
     from vocolab.evaluation.rows import Row
+    from vocolab.metrics.voices import SpeakerEncoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--common", action="store_true", help="leave out files without a partner")
     add("-o", "--output", metavar="DIR", type=local_path, help="folder for results.json and results.csv")
     add("--metrics", metavar="NAME", nargs="+", default=[], help="what to measure (default: all that can be had)")
+    add(
+        "--recogniser",
+        metavar="MODEL",
+        default="",
+        help="Whisper for wer and cer: a folder of faster-whisper's layout, or a name in the Hugging Face cache "
+        "(default: tiny.en)",
+    )
+    add(
+        "--speaker-encoder",
+        metavar="CLASS",
+        help="a SpeakerEncoder of your own, package.module.Class; see --import (default: Resemblyzer)",
+    )
     add("--against", metavar="FILE", type=local_path, help="another results.json: say what differs")
     add("--seed", metavar="N", type=int, default=0, help="seed of the random numbers (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -36,31 +49,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
 
+    from vocolab.cli.devices import usable_device
     from vocolab.evaluation import evaluate
     from vocolab.evaluation.choice import all_metrics, choose
     from vocolab.evaluation.figures import read_results
-    from vocolab.evaluation.results import lines_of
+    from vocolab.evaluation.results import lines_of, unmeasured_lines
     from vocolab.evaluation.rows import check_folder
 
     check_folder(args.output, args.overwrite)
     other = (args.against, read_results(args.against)) if args.against else None
+    device = usable_device(args.device)
     subject = _subject(args)
-    metrics, left_out = choose(args.metrics, all_metrics())
+    known = all_metrics(subject.voices, args.recogniser, _speaker_encoder(args.speaker_encoder), device)
+    metrics, left_out = choose(args.metrics, known)
     for line in [*subject.notes, *(f"{name} is left out: {why}" for name, why in left_out.items())]:
         say(line)
     with Files(len(subject.samples)) as progress:
         results = evaluate(
             subject, metrics, args.output, args.overwrite, args.seed, other, left_out, lambda row: _end(progress, row)
         )
-    for name, reasons in results["unmeasured"].items():
-        for why, count in reasons.items():
-            say(f"{name} could not be measured on {count} of {len(subject.samples)} utterances: {why}")
+    for line in unmeasured_lines(results):
+        say(line)
     print("\n".join(lines_of(results)))
     print(args.output)
     if failed := results["failed"]:
         what = f"{len(failed)} of {len(subject.samples)} utterances are not in the figures"
         raise VocolabError(what, args.output, "see the lines above")
     return 0
+
+
+def _speaker_encoder(name: str | None) -> SpeakerEncoder | None:
+    from vocolab.metrics.voices import SpeakerEncoder
+    from vocolab.parts import build
+
+    return None if name is None else build({"class_path": name}, SpeakerEncoder)
 
 
 def _end(progress: Files, row: Row) -> None:

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vocolab.errors import UsageError, VocolabError
-from vocolab.metrics import STOI, MelL1, Metric
+from vocolab.metrics import STOI, MelL1, Metric, MultiResolutionSTFT
+from vocolab.metrics.cepstral import MCD
+from vocolab.metrics.opinion import DNSMOS, PESQ, DistillMOS
+from vocolab.metrics.pitch import F0Correlation, F0Error, Periodicity, PitchTracker, VoicingF1
+from vocolab.metrics.timing import DurationRatio, RealTimeFactor
+from vocolab.metrics.voices import (
+    EER,
+    NearestVoice,
+    Resemblyzer,
+    Similarity,
+    SimilarityMargin,
+    SpeakerEncoder,
+    VoicePrints,
+)
+from vocolab.metrics.words import CER, WER, Recogniser
 
 
-def all_metrics() -> list[Metric]:
-    """Every metric, in the order of the table."""
-    return [MelL1(), STOI()]
+def all_metrics(
+    voices: Mapping[str, Sequence[Path]] | None = None,
+    recogniser: str = "",
+    encoder: SpeakerEncoder | None = None,
+    device: str = "cpu",
+) -> list[Metric]:
+    """Every metric, in the order of the table. `voices`: recordings of each that is known. `recogniser`: see
+    `Recogniser`. `encoder`: of speakers, Resemblyzer by default.
+    """
+    pitch, words = PitchTracker(), Recogniser(recogniser, device)
+    prints = VoicePrints(encoder or Resemblyzer(device), voices or {})
+    return [
+        *(MelL1(), MultiResolutionSTFT(), MCD(), PESQ(), STOI()),
+        *(kind(pitch) for kind in (F0Error, F0Correlation, VoicingF1, Periodicity)),
+        *(kind(words) for kind in (WER, CER)),
+        *(kind(prints) for kind in (Similarity, SimilarityMargin, NearestVoice, EER)),
+        *(DNSMOS(), DistillMOS(device), DurationRatio(), RealTimeFactor()),
+    ]
 
 
 def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric], dict[str, str]]:
@@ -31,6 +61,8 @@ def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric],
             metric.load()
         except VocolabError as error:
             left_out[metric.name] = str(error)
+        except ImportError as error:  # of a package that one of ours needs, or that does not fit another
+            left_out[metric.name] = f"{error}: pip install 'vocolab[metrics]'"
         else:
             chosen.append(metric)
     if not chosen:

@@ -17,7 +17,7 @@ def folder_pairs(generated: Path, reference: Path, common: bool = False) -> Subj
     """The files of `generated`, each with the file of `reference` that has the same stem, wherever in the folder.
 
     A file without a partner is refused, unless only those that both have in `common` are wanted. The texts are those
-    that lie beside the references, as in a corpus of the kind `Folder`; a voice is named by its folder in `reference`.
+    that lie beside the references, as in a corpus of the kind `Folder`; folders in `reference` name voices.
     """
     ours, theirs = _by_stem(generated), _by_stem(reference)
     both = sorted(ours.keys() & theirs.keys())
@@ -47,7 +47,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _sample(key: str, ours: Path, theirs: Path, text: str | None, root: Path) -> Sample:
-    voice = theirs.parent.relative_to(root).as_posix()
+    folder = theirs.parent.relative_to(root).as_posix()
+    voice = None if folder == "." else folder  # one folder may hold many voices
     return Sample(key, partial(_read, ours), reference=theirs, text=text, voice=voice)
 
 

@@ -98,3 +98,16 @@ def nothing_measured(rows: Sequence[Row]) -> tuple[str, str, str] | None:
     why = first.failed or "; ".join(f"{name}: {why}" for name, why in first.unmeasured.items())
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"nothing could be measured ({why})", f"{first.key}{more}", "give other speech"
+
+
+def unmeasured_lines(results: Mapping[str, Any]) -> list[str]:
+    """What could not be measured, a line for each reason."""
+    by_reason: dict[tuple[str, int], list[str]] = {}
+    for name, reasons in results["unmeasured"].items():
+        for why, count in reasons.items():
+            by_reason.setdefault((why, count), []).append(name)
+    total = len(results["utterances"])
+    return [
+        f"{', '.join(names)} could not be measured on {count} of {total} utterances: {why}"
+        for (why, count), names in by_reason.items()
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vocolab import audio
 from vocolab.errors import VocolabError, out_of_memory
@@ -119,12 +120,8 @@ def _made(sample: Sample) -> Made:
 
 
 def _heard(sample: Sample, made: Made, rate: int) -> Heard:
-    reference = None
-    if sample.reference is not None:
-        reference, own = audio.read(sample.reference)
-        if reference.abs().max() < SILENT:
-            raise VocolabError("nothing but silence", sample.reference, "give a recording of speech")
-        reference = audio.resample(reference, own, rate)
+    reference = None if sample.reference is None else _recording(sample.reference, rate)
+    prompt = None if sample.prompt is None else _recording(sample.prompt, rate)
     return Heard(
         audio.resample(made.wav, made.rate, rate),
         rate,
@@ -132,6 +129,15 @@ def _heard(sample: Sample, made: Made, rate: int) -> Heard:
         sample.text,
         sample.language,
         sample.voice,
+        prompt,
         sample.source_voice,
         made.took,
     )
+
+
+def _recording(path: Path, rate: int) -> Tensor:
+    """A recording (T,) that speech is held against."""
+    wav, own = audio.read(path)
+    if wav.abs().max() < SILENT:
+        raise VocolabError("nothing but silence", path, "give a recording of speech")
+    return audio.resample(wav, own, rate)

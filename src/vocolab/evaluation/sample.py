@@ -30,7 +30,8 @@ class Sample:
     reference: Path | None = None  # a recording of the same words
     text: str | None = None
     language: str = ""
-    voice: str | None = None  # whose voice it should be
+    voice: str | None = None  # whose voice it should be, one of `Subject.voices`
+    prompt: Path | None = None  # a recording of that voice, other words
     source_voice: str | None = None  # whose it was before a conversion
 
 

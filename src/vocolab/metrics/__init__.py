@@ -2,6 +2,6 @@
 
 from vocolab.metrics.base import Heard, Metric, Unmeasured
 from vocolab.metrics.intelligibility import STOI, stoi
-from vocolab.metrics.spectral import MelL1, mel_distance
+from vocolab.metrics.spectral import MelL1, MultiResolutionSTFT, mel_distance
 
-__all__ = ["STOI", "Heard", "MelL1", "Metric", "Unmeasured", "mel_distance", "stoi"]
+__all__ = ["STOI", "Heard", "MelL1", "Metric", "MultiResolutionSTFT", "Unmeasured", "mel_distance", "stoi"]

@@ -30,8 +30,9 @@ class Heard:
     text: str | None = None
     language: str = ""
     voice: str | None = None  # whose voice it should be
+    prompt: Tensor | None = None  # (T'',): a recording of that voice, other words
     source_voice: str | None = None  # whose it was before a conversion
-    took: float | None = None  # s of computing
+    took: float | None = None  # s of computing, where a model made it
     _resampled: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -45,6 +46,10 @@ class Heard:
     def reference_at(self, rate: int) -> Tensor:
         """The reference (T,) at `rate` Hz."""
         return self._at("reference", self._reference(), rate)
+
+    def likeness_at(self, rate: int) -> Tensor:
+        """A recording (T,) of the voice that it should have, at `rate` Hz: the prompt, or else the reference."""
+        return self.reference_at(rate) if self.prompt is None else self._at("prompt", self.prompt, rate)
 
     def aligned(self, rate: int) -> tuple[Tensor, Tensor]:
         """Speech and reference (T,) at `rate` Hz, the longer one cut, for metrics that compare moment by moment.

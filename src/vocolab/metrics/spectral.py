@@ -37,3 +37,28 @@ class MelL1(Metric):
 
 
 TOO_SHORT = "shorter than the metric's window"
+
+
+class MultiResolutionSTFT(Metric):
+    """Spectral convergence and the distance of log-magnitudes, each the mean of three resolutions, added up."""
+
+    name, title, unit, better = "mrstft", "multi-resolution distance of spectra", "", "down"
+    source = "Yamamoto et al. 2020 (Parallel WaveGAN), section 2.2"
+
+    def measure(self, heard: Heard) -> Numbers:
+        wav, reference = heard.aligned(heard.rate)
+        if len(wav) < max(n_fft for n_fft, _, _ in RESOLUTIONS):
+            raise Unmeasured(TOO_SHORT)
+        return sum(_distance(wav, reference, *sizes) for sizes in RESOLUTIONS) / len(RESOLUTIONS), 1.0
+
+
+RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # table 1: transform, hop and window in samples
+
+
+def _distance(wav: Tensor, reference: Tensor, n_fft: int, hop: int, window: int) -> float:
+    shape = torch.hann_window(window)
+    ours, theirs = (
+        torch.stft(w, n_fft, hop, window, shape, return_complex=True).abs().clamp(min=1e-4) for w in (wav, reference)
+    )
+    convergence = (theirs - ours).norm() / theirs.norm()
+    return float(convergence + (theirs.log() - ours.log()).abs().mean())

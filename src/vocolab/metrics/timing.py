@@ -1,0 +1,28 @@
+"""Durations, of the speech and of making it."""
+
+from __future__ import annotations
+
+from vocolab.metrics.base import Heard, Metric, Numbers, Unmeasured
+
+
+class DurationRatio(Metric):
+    """The longer of speech and recording over the shorter: too long and too short do not make up for each other."""
+
+    name, title, unit, better = "duration_ratio", "how many times too long or too short", "1 and above", "down"
+    source = "max(T, T') / min(T, T')"
+
+    def measure(self, heard: Heard) -> Numbers:
+        shorter, longer = sorted((heard.seconds, len(heard.reference_at(heard.rate)) / heard.rate))
+        return longer / shorter, 1.0
+
+
+class RealTimeFactor(Metric):
+    """Seconds of computing for a second of speech, of all utterances together."""
+
+    name, title, unit, better = "rtf", "computing time of a second of speech (real-time factor)", "s/s", "down"
+    source = "seconds of computing / seconds of speech"
+
+    def measure(self, heard: Heard) -> Numbers:
+        if heard.took is None:
+            raise Unmeasured("the speech was there already")
+        return heard.took, heard.seconds
