@@ -46,6 +46,26 @@ def test_a_backbone_compiles(name):
     check(model.eval(), compiled, causal=False)
 
 
+@pytest.mark.parametrize(
+    ("training", "causal"),
+    [
+        (True, False),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(True, True), (False, True), (False, False)]),
+    ],
+)
+def test_retention_in_chunks_compiles_with_its_backward_pass(training, causal):
+    """`aot_eager` refuses an operation in place that autograd forbids. Both ways includes what is done causally."""
+    torch.manual_seed(0)
+    model = backbones.RetNet(**SMALL, chunk=4, dropout=0.0).train(training)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for length in LENGTHS:  # several chunks, the last one not full
+        x, lengths, gradients = torch.randn(2, length, 16), torch.tensor([length, length - 3]), []
+        for either in (model, compiled):
+            loss = either(x, lengths, causal=causal).hidden[0].square().sum()
+            gradients.append(torch.autograd.grad(loss, model.blocks[0].qkvg.weight)[0])
+        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
 def test_a_prepared_backbone_compiles_too():
     torch.manual_seed(0)
     model = fast.prepare(backbones.BitNet(**SMALL))

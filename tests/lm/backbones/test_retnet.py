@@ -10,7 +10,7 @@ from torch import nn
 from vocolab.errors import UsageError
 from vocolab.lm.backbones import RetNet
 from vocolab.lm.backbones import retention as module
-from vocolab.lm.backbones.retention import FullRetention, chunkwise, decay_matrix, log_decays, rotate, rotations
+from vocolab.lm.backbones.retention import Chunks, FullRetention, log_decays, remember, rotate, rotations
 
 GOLDEN = Path(__file__).with_name("retnet_golden.json")  # of torchscale 0.3.0: what `torchscale_retnet` gave
 SHAPE = dict(dim=16, heads=2, layers=2, ffn=24)
@@ -137,31 +137,116 @@ def test_retention_is_the_papers_sum(causal, chunk):
         torch.testing.assert_close(got[row, :n], wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 7, 64, 100])
-def test_chunks_of_any_size_equal_all_at_once_and_leave_the_memory_of_the_real_length(chunk):
-    torch.manual_seed(1)
-    log_decay, count = log_decays(4, torch.device("cpu")), torch.tensor([64, 1, 40])
-    q, k, v = torch.randn(3, 3, 4, 64, 8)
-    wanted, none = chunkwise(q, k, v, None, count, decay_matrix(64, log_decay).tril(), log_decay)
-    assert none is None
-    memory = torch.zeros(3, 4, 8, 8)
-    got, memory = chunkwise(q, k, v, memory, count, decay_matrix(chunk, log_decay).tril(), log_decay)
-    for row, n in enumerate(count):
-        torch.testing.assert_close(got[row, :, :n], wanted[row, :, :n], atol=1e-4, rtol=1e-5)
-    step = torch.zeros(3, 4, 8, 8)
-    for i in range(64):
-        after = step * log_decay.exp()[:, None, None] + k[:, :, i, :, None] * v[:, :, i, None]
-        step = torch.where((i < count)[:, None, None, None], after, step)
-    torch.testing.assert_close(memory, step, atol=1e-4, rtol=1e-5)
+def looped(q, k, v, log_decay, lengths, causal, memory):
+    """Retention one position after another, in double precision: outputs (B, H, n, Dv) and the memory at each row's
+    end. Both ways: a loop forward, and a loop backward that leaves out the position itself.
+    """
+    real = (torch.arange(q.shape[2]) < lengths[:, None])[:, None, :, None]
+    q, k, v = q.double(), k.double() * real, v.double()
+    fade = log_decay.double().exp()[:, None, None]
+
+    def run(positions, memory, *, with_itself):
+        outputs = {}
+        for i in positions:
+            after = memory * fade + k[:, :, i, :, None] * v[:, :, i, None]
+            outputs[i] = (q[:, :, i, None] @ (after if with_itself else memory * fade))[:, :, 0]
+            memory = torch.where((i < lengths)[:, None, None, None], after, memory)
+        return torch.stack([outputs[i] for i in sorted(outputs)], 2), memory
+
+    outputs, memory = run(range(q.shape[2]), memory.double(), with_itself=True)
+    if not causal:
+        outputs = outputs + run(reversed(range(q.shape[2])), memory * 0, with_itself=False)[0]
+    return outputs, memory
 
 
-def test_a_long_prefill_goes_in_chunks(monkeypatch):
-    monkeypatch.setattr(module, "PREFILL_CHUNK", 16)
-    x, model = inputs(2, 50), ours()
+def close_to_the_largest(found, wanted):
+    assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_chunks_give_the_sum_its_gradients_and_the_memory_of_the_real_length(seed, causal):
+    """Any length, chunk and row lengths, after nothing and, causally, after a memory."""
+    torch.manual_seed(seed)
+    n, chunk = (int(torch.randint(1, high, ())) for high in (90, 40))
+    lengths, log_decay = torch.randint(1, n + 1, (3,)), log_decays(4, torch.device("cpu"))
+    given = [torch.randn(3, 4, *shape, requires_grad=True) for shape in [(n, 8), (n, 8), (n, 6), (8, 6)]]
+    q, k, v, memory = given
+    real = (torch.arange(n) < lengths[:, None])[:, None, :, None]
+    if causal:
+        found = Chunks(n, chunk, log_decay, causal=True).mix(q, k, v, memory)
+        left = remember(memory, k, v, lengths, log_decay)
+    else:
+        memory, found = memory * 0, Chunks(n, chunk, log_decay, causal=False).mix(q, k, v * real)
+        left = remember(memory, k, v, lengths, log_decay)
+    wanted, wanted_left = looped(q, k, v, log_decay, lengths, causal, memory)
+    close_to_the_largest(found * real, wanted * real)
+    close_to_the_largest(left, wanted_left)
+    gradients = [
+        torch.autograd.grad((out * real).square().sum() + end.square().sum(), given[: 4 if causal else 3])
+        for out, end in ((found, left), (wanted, wanted_left))
+    ]
+    for got, expected in zip(*gradients, strict=True):
+        close_to_the_largest(got, expected)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_past_too_far_for_single_precision_is_nothing(causal):
+    """γ of head 0 to the power of 5,000 is 1e-69: a division by it would be one by 0."""
+    torch.manual_seed(0)
+    n, log_decay = 5000, log_decays(2, torch.device("cpu"))
+    q, k, v = (torch.randn(1, 2, n, 4, requires_grad=True) for _ in range(3))
+    found = Chunks(n, 96, log_decay, causal=causal).mix(q, k, v)
+    with torch.no_grad():
+        wanted, _ = looped(q, k, v, log_decay, torch.tensor([n]), causal, torch.zeros(1, 2, 4, 4))
+    close_to_the_largest(found, wanted)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found.square().sum(), [q, k, v]))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_under_bf16_autocast_chunks_are_as_exact_as_the_whole(causal):
+    torch.manual_seed(0)
+    n, log_decay = 400, log_decays(8, torch.device("cpu"))
+    q, k, v = torch.randn(3, 1, 8, n, 16)
+    wanted, _ = looped(q, k, v, log_decay, torch.tensor([n]), causal, torch.zeros(1, 8, 16, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        errors = [
+            (Chunks(n, chunk, log_decay, causal=causal).mix(q, k, v) - wanted).square().mean().sqrt() / wanted.std()
+            for chunk in (None, 200, 64, 16)
+        ]
+    assert all(1e-4 < error < 1.25 * errors[0] + 1e-3 for error in errors)
+
+
+def kept_for_backward(model, length, causal):
+    """Bytes of the tensors that a training pass keeps until its backward."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes(), tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(inputs(1, length), torch.tensor([length]), causal=causal)
+    return sum(size for size, _ in kept.values())
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_training_in_chunks_keeps_memory_in_proportion_to_the_length(causal):
+    chunked, whole = (RetNet(**SHAPE, dropout=0.0, chunk=chunk).train() for chunk in (32, None))
+    growth = [
+        kept_for_backward(model, 2048, causal) / kept_for_backward(model, 512, causal) for model in (chunked, whole)
+    ]
+    assert growth[0] < 4.1 and growth[1] > 10
+
+
+def test_a_prefill_goes_in_chunks_whatever_they_are():
+    x, whole = inputs(2, 50), ours()
+    model = RetNet(**SHAPE, dropout=0.0, value=VALUE, chunk=16).eval()
+    model.load_state_dict(whole.state_dict())
     output = model.extend(x[:, :45], None, torch.tensor([45, 33]))
-    torch.testing.assert_close(output.hidden[0], full(model, x[:1, :45])[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output.hidden[0], full(whole, x[:1, :45])[0], atol=1e-4, rtol=1e-4)
     step = model.extend(torch.stack([x[0, 45:46], x[1, 33:34]]), output.state)
-    torch.testing.assert_close(step.hidden[1, 0], full(model, x[1:, :34])[0, -1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(step.hidden[1, 0], full(whole, x[1:, :34])[0, -1], atol=1e-4, rtol=1e-4)
 
 
 def test_decays_and_divisors_keep_their_precision_far_out():
@@ -209,6 +294,12 @@ def test_a_row_without_new_positions_keeps_its_memory():
 def test_experts_stand_in_every_layer():
     model = RetNet(**SHAPE, experts=4)
     assert [len(block.ffn.experts) for block in model.blocks] == [4, 4]
+
+
+@pytest.mark.parametrize("chunk", [0, -4])
+def test_a_chunk_of_nothing_is_one_clear_line(chunk):
+    with pytest.raises(UsageError, match=f"chunk {chunk}"):
+        RetNet(**SHAPE, chunk=chunk)
 
 
 @pytest.mark.parametrize("wrong", [dict(dim=20, heads=4), dict(dim=16, heads=2, value=15)])

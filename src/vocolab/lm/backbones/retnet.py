@@ -10,7 +10,7 @@ from vocolab.lm.backbones.base import Output
 from vocolab.lm.backbones.dropout import Dropout
 from vocolab.lm.backbones.layers import Linear, SwiGLU, initialise, linear_class
 from vocolab.lm.backbones.moe import Mixture
-from vocolab.lm.backbones.retention import FullRetention, RetentionState, rotate
+from vocolab.lm.backbones.retention import CHUNK, FullRetention, RetentionState, rotate
 from vocolab.lm.backbones.stack import Context, Memory, Stack
 
 EPSILON = 1e-6
@@ -51,8 +51,9 @@ class Block(nn.Module):
 
 class RetNet(Stack):
     """`value`: width of the values, None for `dim`. `experts` above 0: a mixture of that many experts in every layer,
-    of which each position uses two. `chunk`: how many positions a causal pass over whole sequences takes at once, None
-    for all; fewer need less memory and give the same numbers. A level is ignored.
+    of which each position uses two. `chunk`: how many positions retention takes at once, at most. The numbers
+    do not depend on it. Memory grows with the length, but for None (all positions at once) with its square. A level is
+    ignored.
     """
 
     no_window = "RetNet forgets by its decay, and its memory is constant already"
@@ -68,11 +69,13 @@ class RetNet(Stack):
         linear: Linear = None,
         value: int | None = None,
         experts: int = 0,
-        chunk: int | None = None,
+        chunk: int | None = CHUNK,
     ) -> None:
         super().__init__(dim, heads, layers, ffn, dropout, gradient_checkpointing, linear)
         if (value or dim) % heads:
             raise UsageError("values do not divide into the heads", f"value {value}, heads {heads}", "change either")
+        if chunk is not None and chunk < 1:
+            raise UsageError("a chunk has no position", f"chunk {chunk}", "give 1 or more, or null for all at once")
         self.value, self.experts, self.chunk = value, experts, chunk
         self.blocks = nn.ModuleList(
             Block(dim, heads, value or dim, ffn or 4 * dim, dropout, linear, experts) for _ in range(layers)
@@ -89,4 +92,4 @@ class RetNet(Stack):
 
     def memory(self, x: Tensor) -> Memory:
         value_width = (self.value or self.dim) // self.heads
-        return RetentionState(self.layers, self.heads, self.dim // self.heads, value_width, x)
+        return RetentionState(self.layers, self.heads, self.dim // self.heads, value_width, x, self.chunk or CHUNK)
