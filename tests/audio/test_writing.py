@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +111,43 @@ def test_blocks_are_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("vocolab.audio.writing.BLOCK", 999)
     audio.write(tmp_path / "b.flac", speech(), RATE, file_rate=22050)
     assert np.array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("a.flac", "b.flac")))
+
+
+def test_a_growing_file_has_the_bytes_of_one_written_at_once(tmp_path):
+    wav = 1.2 * torch.sin(torch.arange(5000) / 7)
+    audio.write(tmp_path / "whole.wav", wav, 16000)
+    with audio.growing(tmp_path / "grown.wav", 16000) as add:
+        for part in wav.split(777):
+            add(part)
+        assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["whole.wav"]
+    assert (tmp_path / "grown.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+
+
+def test_a_growing_file_that_is_not_finished_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "old.wav").write_text("old")
+    for what in (KeyboardInterrupt, VocolabError("a", "b", "c")):
+        with pytest.raises(type(what) if isinstance(what, Exception) else what):
+            with audio.growing(tmp_path / "new.wav", 16000) as add:
+                add(torch.zeros(100))
+                raise what
+    with pytest.raises(VocolabError, match="output exists"), audio.growing(tmp_path / "old.wav", 16000):
+        pass
+    with pytest.raises(VocolabError, match="samples that are not finite: .*new.wav"):
+        with audio.growing(tmp_path / "new.wav", 16000) as add:
+            add(torch.tensor([0.0, float("nan")]))
+    monkeypatch.setattr("vocolab.audio.writing.WAV_BYTES", 1000)
+    with pytest.raises(VocolabError, match="a WAV file holds no more than these 0.0 hours: .*new.wav: say the text in"):
+        with audio.growing(tmp_path / "new.wav", 16000) as add:
+            add(torch.zeros(400))
+            add(torch.zeros(200))
+    assert [p.name for p in tmp_path.iterdir()] == ["old.wav"] and (tmp_path / "old.wav").read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_is_full_is_said_of_a_growing_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda path, mode, to=open: to("/dev/full", mode))
+    with pytest.raises(VocolabError, match="cannot write .*No space left.*a.wav: free space"):
+        with audio.growing(tmp_path / "a.wav", 16000) as add:
+            for _ in range(10):
+                add(torch.zeros(2**16))
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import errno
 import io
 import json
 import re
@@ -15,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard error it was imported under)
 from tests.pipelines import tiny
 from tests.test_checkpoints import own_checkpoint
 from vocolab import audio
 from vocolab.cli import main, synthesize
+from vocolab.errors import VocolabError
 from vocolab.lm import Sampling
 from vocolab.vocoders import Vocos
 
@@ -200,7 +204,18 @@ def test_only_newlines_end_the_lines_of_a_file(speak):
         (["a", "--ref", "r.opus", "-o", "o.mp3"], 2, "only .wav is written: o.mp3: give OUT.wav or a folder"),
         (["a", "-o", "o.wav"], 2, "no reference speech: command line: say with --ref PATH whose voice is to speak"),
         (["", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: TEXT: give something to say"),
-        (["a" * 2000, "--ref", "r.opus", "-o", "o.wav"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: TEXT: give sentences, one a line, with --text-file"),
+        ([" ?! ", "--ref", "r.opus", "-o", "o.wav"], 1, "no letter or digit in the text ('?!'): TEXT: give something to say"),
+        (["--text-file", "book.txt", "--join", "--ref", "r.opus", "-o", "o.wav"], 1, "text of 600,003 characters, at most 500,000 are spoken: book.txt: give it in parts"),
+        (["--text-file", "marks.txt", "--join", "--ref", "r.opus", "-o", "o.wav"], 1, "no letter or digit in the text ('* * * ...'): marks.txt: give something to say"),
+        (["--text-file", "empty.txt", "--join", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: empty.txt: give something to say"),
+        (["--text-file", "latin1.txt", "--join", "--ref", "r.opus", "-o", "o.wav"], 1, "not UTF-8 (byte 0xe9): latin1.txt:2: save it as UTF-8"),
+        (["--text-file", "t.txt", "--join", "--ref", "r.opus", "-o", "out"], 2, "--join writes one file: out: give OUT.wav with -o"),
+        (["--text-file", "t.txt", "--join", "--ref", "silent.wav", "-o", "o.wav"], 1, "nothing but silence: silent.wav: give a recording of speech"),
+        (["a", "--join", "--ref", "r.opus", "-o", "o.wav"], 2, "--join without --text-file: command line: leave it out: TEXT is one speech as it is"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--speed", "3"], 2, "a speed of 3: --speed: give 0.5 to 2; 1 is as the model speaks"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--speed", "nan"], 2, "a speed of nan: --speed: give 0.5 to 2"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--pause", "-1"], 2, "a pause of -1: --pause: give 0 to 10; 1 is usual"),
+        (["a", "--ref", "r.opus", "-o", "o.wav", "--retries", "-1"], 2, "--retries is -1: command line: give 0 or more"),
         (["--text-file", "none.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "no such file: none.txt: correct --text-file"),
         (["--text-file", "empty.txt", "--ref", "r.opus", "-o", "o.wav"], 1, "empty text: empty.txt: give something to say, a line for each text"),
         (["--text-file", "r.opus", "--ref", "r.opus", "-o", "o.wav"], 1, "not UTF-8 (byte 0xac): r.opus:1: save it as UTF-8"),
@@ -212,7 +227,7 @@ def test_only_newlines_end_the_lines_of_a_file(speak):
         (["--text-file", "unknown.txt", "--ref", "r.opus", "-o", "out"], 1, "the model knows no symbol of the text ('中'): unknown.txt:2: give"),
         (["a", "--ref", "ints.wav", "-o", "o.wav"], 1, "samples as large as"),
         (["--text-file", "t.txt", "--ref", "r.opus", "-o", "o.wav"], 2, "2 texts do not fit in one: o.wav: give a folder with -o"),
-        (["--text-file", "long.txt", "--ref", "r.opus", "-o", "out"], 1, "text of 2,000 characters, at most 1,000 are spoken in one piece: long.txt:2: give"),
+        (["--text-file", "book.txt", "--ref", "r.opus", "-o", "out"], 1, "text of 600,000 characters, at most 500,000 are spoken: book.txt:2: give it in parts"),
         (["a", "--ref", "none.wav", "-o", "o.wav"], 1, "no such file: none.wav: check the path"),
         (["a", "--ref", "short.wav", "-o", "o.wav"], 1, "0.10 s of speech, at least 0.5 s are needed: short.wav: give a longer reference"),
         (["a", "--ref", "t.txt", "-o", "o.wav"], 1, "not a readable sound file"),
@@ -238,11 +253,115 @@ def test_what_is_refused(args, status, line, speak):
     Path("latin1.txt").write_bytes("so\ncafé\n".encode("latin1"))
     Path("unknown.txt").write_text("fine\n中\n", encoding="utf-8")
     soundfile.write("ints.wav", audio.read(REFERENCE)[0].numpy() * 32768, 16000, subtype="FLOAT")
-    Path("long.txt").write_text("fine\n" + "a" * 2000)
+    Path("book.txt").write_text("so\n" + "so " * 200_000)
+    Path("marks.txt").write_text("* * *\n\n...\n")
+    audio.write("silent.wav", torch.zeros(32000), 16000)
     before = sorted(Path().iterdir())
     found, out, err = speak(*args)
     assert (found, out) == (status, "") and err.splitlines()[-1].startswith(f"vocolab: error: {line}")
     assert sorted(Path().iterdir()) == before
+
+
+BOOK = """Chapter one
+
+The birch canoe slid on the smooth planks, and the sheet was glued to the dark blue background; nobody
+saw it. The juice of lemons makes fine punch!
+
+* * *
+
+Four hours of steady work faced us.
+"""
+PIECES = [
+    "Chapter one",
+    "The birch canoe slid on the smooth planks,",
+    "and the sheet was glued to the dark blue background;",
+    "nobody saw it. The juice of lemons makes fine punch!",
+    "Four hours of steady work faced us.",
+]
+
+
+def test_a_book_is_one_speech(speak):
+    Path("book.txt").write_text(BOOK)
+    args = ["--text-file", "book.txt", "--join", "--ref", REFERENCE, "--json", "--length-penalty", "100"]
+    args += ["--max-ar-steps", "60", "--retries", "0", "--batch-size", "2"]
+    status, out, err = speak(*args, "-o", "book.wav")
+    assert status == 0 and sorted(p.name for p in Path().iterdir()) == ["book.txt", "book.wav"]
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["text"] for line in lines] == PIECES
+    assert [line["piece"] for line in lines] == [1, 2, 3, 4, 5] and all(line["pieces"] == 5 for line in lines)
+    assert all(line["frames"] == 60 and not line["stopped"] and line["tokens_per_s"] > 0 for line in lines)
+    starts = np.cumsum([0, *(line["seconds"] for line in lines)])
+    assert [line["start"] for line in lines] == pytest.approx(starts[:-1], abs=0.01)
+    samples, rate = soundfile.read("book.wav")
+    assert len(samples) / rate == pytest.approx(starts[-1], abs=0.01)
+    for start, pause in zip(starts[1:-1], (0.8, 0.2, 0.2, 0.8), strict=True):  # silent from the pause to the next piece
+        silent = samples[round((start - pause) * rate) + 20 : round(start * rate) - 20]
+        assert not silent.any() and np.abs(samples[round((start - pause - 0.2) * rate) :][: rate // 10]).max() > 0.001
+    told = [line for line in err.splitlines() if "book.txt" in line]
+    assert told[0].startswith("book.txt, piece 1 of 5 at 0.0 s: 60 frames, ") and len(told) == 6
+    assert told[0].endswith("cut after 60 frames: see --max-ar-steps, --seed: 'Chapter one'")
+    assert re.fullmatch(
+        r"\[1/1\] book.txt -> book.wav, 5 pieces, 300 frames, 1\d\.\d s; 5 of them did not stop by themselves and were cut: see --max-ar-steps, --retries",
+        told[-1],
+    )
+
+    speak(*args, "-o", "other.wav", "--batch-size", "5")
+    other = soundfile.read("other.wav")[0]
+    assert len(other) == len(samples) and np.abs(other - samples).max() <= 2 / 32768
+
+
+def test_a_long_line_is_cut_within_its_own_file(speak):
+    Path("t.txt").write_text("hello there\n" + "so it is, and so it was. " * 20 + "\n")
+    status, out, _ = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out", "--json", *SHORT)
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert status == 0 and first["pieces"] == 1 and second["pieces"] > 5
+    assert second["frames"] == 20 * second["pieces"]
+    assert second["seconds"] == pytest.approx(soundfile.info("out/0002.wav").duration, abs=1e-3)
+
+
+def test_a_run_that_ends_within_a_book_leaves_nothing(speak, monkeypatch):
+    Path("book.txt").write_text(BOOK)
+    growing = audio.growing
+
+    @contextlib.contextmanager
+    def full(*args):
+        with growing(*args) as add:
+            times = iter([add, add])
+            yield lambda wav: next(times, full_disk)(wav)
+
+    def full_disk(wav):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audio, "growing", full)
+    args = ["--text-file", "book.txt", "--join", "--ref", REFERENCE, "-o", "book.wav", *SHORT]
+    status, _, err = speak(*args)
+    assert status == 1 and [p.name for p in Path().iterdir()] == ["book.txt"]
+    line = "cannot write (No space left on device): book.wav: free space or choose another place"
+    assert err.splitlines()[-1] == f"vocolab: error: {line}"
+
+
+def test_speaking_that_fails_is_not_taken_for_a_file_that_fails(speak, monkeypatch):
+    from vocolab.pipelines import TTS
+
+    told = VocolabError("out of memory with 2 texts together", "cpu", "lower --batch-size")
+    monkeypatch.setattr(TTS, "_batch", lambda *_: (_ for _ in ()).throw(told))
+    Path("t.txt").write_text("one\ntwo\n")
+    status, _, err = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out", *SHORT)
+    assert (status, err.splitlines()[-1]) == (1, f"vocolab: error: {told}") and not Path("out").exists()
+
+
+def test_speed_changes_the_length(speak):
+    for name, flags in (("a.wav", []), ("b.wav", ["--speed", "0.8"])):
+        assert speak("hello there", "--ref", REFERENCE, "-o", name, *flags, *SHORT)[0] == 0
+    assert soundfile.info("b.wav").frames == soundfile.info("a.wav").frames / 0.8
+
+
+def test_pieces_that_the_model_cannot_say_are_named(speak):
+    text = "hello there, who are you.\n\n中中中\n\nso it is."
+    status, _, err = speak(text, "--ref", REFERENCE, "-o", "o.wav", *SHORT)
+    assert status == 0
+    assert err.splitlines()[0] == "TEXT: left out, the model knows no symbol of it: '中中中'"
+    assert "TEXT -> o.wav, 2 pieces, 40 frames" in err
 
 
 def test_existing_outputs_are_refused_before_any_work(speak, monkeypatch):
@@ -276,12 +395,12 @@ def test_a_reference_is_never_replaced(speak, monkeypatch, ref, output):
 
 
 def test_one_that_fails_does_not_stop_the_others(speak, monkeypatch):
-    write = audio.write
+    growing = audio.growing
 
-    def full(path, *args, **kwargs):
-        write(Path("/dev/null/x.wav") if Path(path).name == "0001.wav" else path, *args, **kwargs)
+    def full(path, *args):
+        return growing(Path("/dev/null/x.wav") if Path(path).name == "0001.wav" else path, *args)
 
-    monkeypatch.setattr(audio, "write", full)
+    monkeypatch.setattr(audio, "growing", full)
     Path("t.txt").write_text("one\ntwo\n")
     status, _, err = speak("--text-file", "t.txt", "--ref", REFERENCE, "-o", "out", *SHORT)
     assert status == 1 and err.splitlines()[-1] == "vocolab: error: 1 of 2 texts failed: out: see the lines above"
@@ -289,8 +408,6 @@ def test_one_that_fails_does_not_stop_the_others(speak, monkeypatch):
 
 
 def test_models_of_the_other_family(work, lm_checkpoint, capsys):
-    import torch
-
     torch.save({"generator": {}}, "g_1.pt")
     assert main(["synthesize", "a", "--ref", REFERENCE, "--checkpoint", "g_1.pt", "-o", "o.wav"]) == 1
     assert capsys.readouterr().err == (
@@ -353,7 +470,9 @@ def test_a_bar_on_a_terminal(work, lm_checkpoint, monkeypatch):
     base = ["synthesize", "--text-file", "t.txt", "--ref", REFERENCE, "--checkpoint", lm_checkpoint, "--device", "cpu"]
     assert main([*base, "-o", "out", "--batch-size", "2", *SHORT]) == 0
     shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
-    assert "[1–2 of 3]" in shown and "[3–3 of 3]" in shown and "20/20 frames" in shown
+    assert "[1–2 of 3]" in shown and "[3–3 of 3]" in shown and "3/3 pieces" in shown
+    assert main([*base, "-o", "again", *SHORT]) == 0  # in one batch
+    assert "20/20 frames" in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
     assert "[3/3] t.txt:3 -> out/0003.wav, 20 frames, 0.8 s" in shown
 
 

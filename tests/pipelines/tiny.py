@@ -67,6 +67,7 @@ def card(
     languages: tuple[str, ...] = ("en",),
     prompt: str | None = None,
     sampling: dict | None = None,
+    longest_text: int | None = None,
 ) -> dict:
     found = {
         "format": 1,
@@ -83,8 +84,8 @@ def card(
         "prompt_seconds": 2.0,
         "statistics": {"updates": 7, "tokens": 1234},
     }
-    # Checkpoints of before have no such keys.
-    return found | ({"prompt": prompt} if prompt else {}) | ({"sampling": sampling} if sampling else {})
+    later = {"prompt": prompt, "sampling": sampling, "longest_text": longest_text}
+    return found | {key: value for key, value in later.items() if value}  # checkpoints of before have no such keys
 
 
 def write(path: Path, lm: LanguageModel, codec: Codec, **more: object) -> Path:

@@ -366,7 +366,7 @@ def test_the_card_is_all_that_inference_needs(tmp_path):
     }.items() <= card.items()
     assert card["symbols"] == [*SymbolMap().symbols, *"abcdefgh"] and card["languages"] == ["de", "en"]
     assert card["codec"]["class_path"].endswith("NoiseCodec") and "weights" in card["codec"]
-    assert card["prompt_seconds"] == 0.1 and card["statistics"]["updates"] == 3
+    assert card["prompt_seconds"] == 0.1 and card["longest_text"] == 12 and card["statistics"]["updates"] == 3
     assert card["statistics"]["tokens"] == sum(2 * int(n) + 1 for i in range(3) for n in Tokens().batch(i).lengths)
     assert not [key for key in saved(tmp_path)["state_dict"] if not key.startswith("lm.")]
     lm = build(card["lm"], LanguageModel)

@@ -15,6 +15,7 @@ from tests.tasks.codes import codes_recipe
 from tests.tasks.test_vocoder import assert_equal
 from vocolab.checkpoints import load_lm
 from vocolab.cli import main
+from vocolab.data.shards.index import Index
 from vocolab.lm import Split
 from vocolab.parts import describe
 from vocolab.vocoders import Vocos
@@ -91,6 +92,7 @@ def test_a_run_from_speech_to_speech(recipe, ground, capfd):
 
     card = saved("run")["vocolab"]
     assert card["prompt_seconds"] == 1.0 and card["text"]["class_path"].endswith("Characters")
+    assert card["longest_text"] == Index.open(ground / "shards", "train").rows["symbols"].max() - 2 > 20
     loaded = load_lm("run/checkpoints/last.ckpt")
     state = saved("run")["state_dict"]
     assert_equal({f"lm.{name}": value for name, value in loaded.lm.state_dict().items()},

@@ -106,6 +106,9 @@ class Tokens(LightningDataModule):
     def ready_codec(self) -> Codec:
         return self.codec
 
+    def longest_text(self) -> int:
+        return self.words
+
     def symbol_map(self) -> SymbolMap:
         return SymbolMap(self.symbols, self.languages)
 

@@ -91,6 +91,7 @@ def test_marks_that_stand_alone_go_with_their_neighbours():
 def test_lengths_are_those_of_the_measure():
     found = texts("你好世界。" * 4, 24, "zh", lambda text: 3.0 * len(text))
     assert found == ["你好世界。"] * 4
+    assert texts("so it is. " * 3, 19, "", lambda text: len(text.strip())) == ["so it is.", "so it is. so it is."]
 
 
 def test_pauses_grow_with_the_end():

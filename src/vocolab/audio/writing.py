@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ FORMATS = {
 }
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz: all that Opus knows (RFC 6716, 2)
 BLOCK = 2**20  # samples encoded at once: a minute at 16 kHz
+WAV_BYTES = 2**32 - 1024  # a WAV file states its size in 32 bits
 
 
 def write(
@@ -52,10 +55,36 @@ def write(
         encoded = io.BytesIO()
         with soundfile.SoundFile(encoded, "w", rate, 1, coding, format=container) as file:
             for block in resampled(_floats(wav.detach().cpu().reshape(-1), path), sample_rate, rate):
-                file.write((block.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16))
+                file.write(_pcm16(block))
         if coding == "OPUS":
             fix_serial(encoded.getbuffer())
         temporary.write_bytes(encoded.getbuffer())
+
+
+@contextmanager
+def growing(path: str | Path, sample_rate: int, overwrite: bool = False) -> Iterator[Callable[[Tensor], None]]:
+    """A mono WAV file (PCM16) that is written as its samples come: what the block is given takes the next of them,
+    (T,). Its bytes are those of `write`. It gets its name when the block ends, and is not there where the block raises.
+
+    Raises `VocolabError` as `write` does, and where a WAV file does not hold that much.
+    """
+    path = Path(path)
+    with atomic(path, overwrite) as temporary, open(temporary, "wb") as raw, wave.open(raw, "wb") as file:
+        file.setparams((1, 2, sample_rate, 0, "NONE", ""))
+
+        def add(wav: Tensor) -> None:
+            for block in _floats(wav.detach().cpu().reshape(-1), path):
+                if 2 * (file.tell() + len(block)) > WAV_BYTES:
+                    hours = file.tell() / sample_rate / 3600
+                    what = f"a WAV file holds no more than these {hours:.1f} hours"
+                    raise VocolabError(what, path, "say the text in parts")
+                file.writeframesraw(_pcm16(block).astype("<i2").tobytes())
+
+        yield add
+
+
+def _pcm16(block: np.ndarray) -> np.ndarray:
+    return (block.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16)
 
 
 def _floats(wav: Tensor, path: Path) -> Iterator[np.ndarray]:

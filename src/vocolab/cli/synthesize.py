@@ -7,23 +7,21 @@ The same seed gives the same speech.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_is_wav, check_output, identities
-from vocolab.cli.progress import Display, say
+from vocolab.cli.progress import say
 from vocolab.cli.seeds import check_seed
+from vocolab.cli.spoken import Progress, Settings, shortened, write_all
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
-    from vocolab.lm import Sampling
-    from vocolab.pipelines import TTS, Prompt, Spoken
+    from vocolab.pipelines import TTS, Prompt
+    from vocolab.pipelines.passages import Passage
 
 # The fields of `vocolab.lm.Sampling` as flags: type and help. The help repeats the defaults of the class, which takes
 # too long to import for a help text.
@@ -55,11 +53,16 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "max_nar_levels": (int, "codebooks after the first (default: 7)"),
 }
 
+SPEED = "so many times as fast, 0.5 to 2, by stretching what the model said: the pitch stays (default: 1)"
+PAUSE = "times the usual pauses between the pieces of a long text (default: 1)"
+RETRIES = "other seeds for a piece of a long text that did not stop by itself (default: 2)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("text", metavar="TEXT", nargs="?", help="what to say")
     add("--text-file", metavar="F", type=local_path, help="texts to say, one a line; blank lines are skipped")
+    add("--join", action="store_true", help="all of --text-file is one text and one speech, OUT.wav")
     add("--ref", metavar="PATH", nargs="+", type=local_path, default=[], help="speech of the voice: files or folders")
     add("--ref-text", metavar="TEXT", help="what the references say; needed by models trained with prompt: prefix")
     add(
@@ -88,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, (kind, text) in SAMPLING.items():
         group.add_argument(_flag(name), metavar={int: "N", float: "X", str: "NAME"}[kind], type=kind, help=text)
+    add("--speed", metavar="X", type=float, default=1.0, help=SPEED)
+    add("--pause", metavar="X", type=float, default=1.0, help=PAUSE)
+    add("--retries", metavar="N", type=int, default=2, help=RETRIES)
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -96,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--json",
         action="store_true",
-        help="print a line for each text: frames, stopped, seconds, tokens_per_s, passes, path, sampling",
+        help="print frames, stopped, seconds, tokens_per_s, passes, path, sampling: a line a text, with --join a piece",
     )
     add("--overwrite", action="store_true", help="replace existing outputs")
 
@@ -130,22 +136,34 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(texts, args.output, args.overwrite, references)
 
     from vocolab.cli.devices import usable_device
-    from vocolab.pipelines import TTS
+    from vocolab.pipelines import TTS, passages
 
+    delivery = passages.Delivery(args.speed, args.pause, args.retries)
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
     sampling = tts.sampling(**given)
     tts.lm.check_context(sampling.max_ar_context)
-    ids = tts.read([text for _, text, _ in jobs], args.language, [name for name, _, _ in jobs], args.ref_text)
-    _say_unknown(tts)
+    read = [passages.read(tts, text, name, args.language, args.ref_text, sampling) for name, text, _ in jobs]
+    _say_unknown(tts, read)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
     say(_heard(prompt, references))
-    progress = Progress([name for name, _, _ in jobs], args.batch_size, sampling.max_ar_steps)
-    spoken = tts.speak(
-        ids, prompt, sampling, args.language, args.seed, args.batch_size, args.amp, on_step=progress.step
+    progress = Progress(sum(len(passage.pieces) for passage in read), args.batch_size, sampling.max_ar_steps)
+    parts = passages.say(
+        tts,
+        read,
+        prompt,
+        sampling,
+        delivery,
+        language=args.language,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        amp=args.amp,
+        on_step=progress.step,
     )
+    settings = Settings(tts.sample_rate, args.overwrite, args.json, args.join, sampling)
     with progress:
-        return _write_all(tts, spoken, jobs, args, progress, sampling)
+        write_all(parts, jobs, args.output, settings, progress)
+    return 0
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -159,6 +177,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
     check_is_wav(args.output)
+    if args.join and args.text_file is None:
+        raise UsageError("--join without --text-file", "command line", "leave it out: TEXT is one speech as it is")
+    if args.join and (args.output.is_dir() or args.output.suffix.lower() != ".wav"):
+        raise UsageError("--join writes one file", args.output, "give OUT.wav with -o")
     if not args.ref:
         raise UsageError("no reference speech", "command line", "say with --ref PATH whose voice is to speak")
     if args.batch_size < 1:
@@ -174,6 +196,8 @@ def _texts(args: argparse.Namespace) -> list[tuple[int, str, str]]:
     if args.text_file is None:
         return [(1, "TEXT", args.text)]
     lines = read_lines(args.text_file)
+    if args.join:
+        return [(1, str(args.text_file), "\n".join(lines))]
     found = [(n, f"{args.text_file}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise VocolabError("empty text", args.text_file, "give something to say, a line for each text")
@@ -197,8 +221,11 @@ def plan(
     return jobs
 
 
-def _say_unknown(tts: TTS) -> None:
-    """Name the symbols of the texts that the training never saw."""
+def _say_unknown(tts: TTS, read: Iterable[Passage]) -> None:
+    """Name the pieces that are left out, and the symbols of the others that the training never saw."""
+    for passage in read:
+        for text in passage.left_out:
+            say(f"{passage.name}: left out, the model knows no symbol of it: {shortened(text)!r}")
     for found, what in ((tts.symbols.left_out, "left out"), (tts.symbols.unknown, "spoken as <unk>")):
         if found:
             counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in found.most_common(10))
@@ -210,73 +237,3 @@ def _heard(prompt: Prompt, references: Sequence[Path]) -> str:
     parts = [f"{e.used:.1f} of {e.seconds:.1f} s of {e.path}" for e in prompt.excerpts]
     left = len(references) - len(parts)
     return "voice: " + ", ".join(parts) + (f"; {left} further files are not needed" if left else "")
-
-
-def _write_all(
-    tts: TTS,
-    spoken: Iterable[Spoken],
-    jobs: list[tuple[str, str, Path]],
-    args: argparse.Namespace,
-    progress: Progress,
-    sampling: Sampling,
-) -> int:
-    """Write each text as it is done; one that fails does not stop the rest."""
-    from vocolab import audio
-
-    failed = 0
-    for (name, _, target), one in zip(jobs, spoken, strict=True):
-        try:
-            audio.write(target, one.wav, tts.sample_rate, overwrite=args.overwrite)
-        except VocolabError as error:
-            if len(jobs) == 1:
-                raise
-            failed += 1
-            progress.say(f"{name}: {error}")
-            continue
-        progress.done(name, target, one)
-        if args.json:
-            figures = {
-                "frames": one.frames,
-                "stopped": one.stopped,
-                "seconds": round(one.seconds, 3),
-                "tokens_per_s": round(one.tokens_per_s, 1),
-                "passes": one.passes,
-                "path": str(target),
-                "sampling": dataclasses.asdict(sampling),
-            }
-            print(json.dumps(figures), flush=True)
-    if failed:
-        raise VocolabError(f"{failed} of {len(jobs)} texts failed", args.output, "see the lines above")
-    return 0
-
-
-class Progress(Display):
-    """A bar of frames on a terminal; else a line for each text as it is done."""
-
-    def __init__(self, names: Sequence[str], batch_size: int, limit: int):
-        self.names, self.batch_size, self.limit = names, batch_size, limit
-        self._batch, self._done, self._frame = 0, 0, 0
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-
-            where = TextColumn("{task.description}")
-            self.open(self.limit, [where, BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeElapsedColumn()])
-        return self
-
-    def step(self, frame: int) -> None:
-        """`frame` frames of the present batch are done; the count begins anew with every batch."""
-        if frame <= self._frame:
-            self._batch += 1
-        first = self._batch * self.batch_size
-        last = min(first + self.batch_size, len(self.names))
-        self.update(frame, description=f"[{first + 1}–{last} of {len(self.names)}]", refresh=frame == 1)
-        self._frame = frame
-
-    def done(self, name: str, target: Path, spoken: Spoken) -> None:
-        self._done += 1
-        what = f"{spoken.frames} frames, {spoken.seconds:.1f} s"
-        if not spoken.stopped:
-            what += f"; it did not stop by itself and was cut after {spoken.frames} frames: see --max-ar-steps, --seed"
-        self.say(f"[{self._done}/{len(self.names)}] {name} -> {target}, {what}")

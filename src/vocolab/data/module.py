@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vocolab.data.loader import CoveringBatches, EvaluationLoader, PlannedBatche
 from vocolab.data.plan import Plan
 from vocolab.data.preparation.fit import STATE, load_state
 from vocolab.data.preparation.spec import Prematch, Preparation
+from vocolab.data.shards.index import Index
 from vocolab.data.shards.manifest import check_shards, read_manifest, read_symbols
 from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
@@ -100,6 +102,7 @@ class SpeechDataModule(LightningDataModule):
         self.levels = 0 if codec is None else codec.levels  # codebooks
         self.size = 0 if codec is None else codec.size  # codes a codebook
         self._checked: Path | None = None
+        self._longest_text: int | None = None
 
     def ready_codec(self) -> Codec:
         """The codec with the codebooks that were fitted for the shards and the vocoder that its `vocoder` names, so
@@ -137,6 +140,16 @@ class SpeechDataModule(LightningDataModule):
     def symbol_map(self) -> SymbolMap:
         """The ids of the symbols and languages in the shards. Raises `VocolabError` where they hold none."""
         return read_symbols(self._root())
+
+    def longest_text(self) -> int:
+        """Symbols of the longest text that is trained on, without `<s>` and `</s>`."""
+        if self._longest_text is None:
+            index = Index.open(self._root(), "train")
+            most = getattr(self.batches, "max_seconds", None)
+            frames = math.inf if most is None else most * index.sample_rate / index.hop
+            symbols = index.rows["symbols"][index.rows["frames"] <= frames]
+            self._longest_text = max(0, int(symbols.max(initial=0)) - 2)
+        return self._longest_text
 
     def longest_batch(self) -> SpeechBatch:
         """A training batch that takes as much memory as any, as the loader gives it (CPU, stored types)."""

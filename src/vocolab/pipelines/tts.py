@@ -20,12 +20,15 @@ from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
 from vocolab.parts import build
+from vocolab.pipelines import passages
+from vocolab.pipelines.passages import Delivery
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.pipelines.spoken_stream import Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 
-MAX_CHARACTERS = 1000  # of one text: over a minute of speech, far more than any model has seen in one piece
+MAX_CHARACTERS = 1000  # of what is said in one piece: over a minute of speech, far more than any model has seen
+LONGEST_TEXT = 150  # symbols, where a checkpoint does not say how long the texts of its training were: ten seconds
 BLOCK, LOOKAHEAD = 0.4, 0.4  # seconds of `TTS.chunks`
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -70,10 +73,12 @@ class TTS(nn.Module):
         prompt_seconds: float | None = None,
         prompt_kind: str | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 (it cannot be changed)
+        longest_text: int | None = None,
     ):
         """`text` and `symbols`: those of the training. `prompt_seconds`: how much of the references is used unless told
         otherwise, which should be what the model was trained with. `prompt_kind`: where its prompts were cut from
         (`vocolab.data.batches.TokenBudget`), where that is known. `sampling`: how it is sampled unless told otherwise.
+        `longest_text`: symbols of the longest text of the training: longer ones are cut into pieces.
         """
         super().__init__()
         if isinstance(lm, NAR):
@@ -85,7 +90,7 @@ class TTS(nn.Module):
         codec.check_can_decode()
         self.lm, self.codec, self.text, self.symbols = fast.prepare(lm), codec.eval(), text, symbols
         self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
-        self.default_sampling = sampling
+        self.default_sampling, self.longest_text = sampling, longest_text or LONGEST_TEXT
 
     @classmethod
     def from_checkpoint(
@@ -112,7 +117,8 @@ class TTS(nn.Module):
         meta = loaded.meta
         symbols = SymbolMap(meta["symbols"], meta["languages"])
         prompts = meta.get("prompt_seconds"), meta.get("prompt")
-        tts = cls(loaded.lm, loaded.codec, build(meta["text"], Text), symbols, *prompts, loaded.sampling)
+        text, longest = build(meta["text"], Text), meta.get("longest_text")
+        tts = cls(loaded.lm, loaded.codec, text, symbols, *prompts, loaded.sampling, longest)
         tts.lm.to(DTYPES[dtype or "float32"])
         return tts.to(device)
 
@@ -140,6 +146,8 @@ class TTS(nn.Module):
         seed: int = 0,
         ref_text: str | None = None,
         ref_rate: int | None = None,
+        speed: float = 1.0,
+        pause: float = 1.0,
         **sampling: Any,
     ) -> Tensor | list[Tensor]:
         """The waveform (T,) of a text, or a list of those of several, in the voice of `ref`: files, or
@@ -148,14 +156,23 @@ class TTS(nn.Module):
         `ref_text`: what the references say, for a model with `needs_ref_text`. `sampling`: fields of
         `vocolab.lm.Sampling`, such as `ar_temp=0.8`, where the model's own (`default_sampling`) are not wanted; the
         same seed gives the same speech.
-        `speak` tells more about each. Raises `VocolabError` for texts or references that will not do.
+        A text longer than those of the training is said in pieces (`pipelines.passages`), with pauses between them of
+        `pause` times the usual lengths. `speed`: so many times as fast, by time stretching: the pitch stays.
+
+        `passages.say` and `speak` tell more about each. Raises `VocolabError` for texts or references that will not do.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        chosen = self.sampling(**sampling)
-        ids = self.read(texts, language, ref_text=ref_text)
+        chosen, delivery = self.sampling(**sampling), Delivery(speed, pause)
+        read = [
+            passages.read(self, text, f"text {number}", language, ref_text, chosen)
+            for number, text in enumerate(texts, 1)
+        ]
         prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
-        wavs = [spoken.wav for spoken in self.speak(ids, prompt, chosen, language, seed)]
-        return wavs[0] if isinstance(text, str) else wavs
+        wavs: list[list[Tensor]] = [[] for _ in texts]
+        for part in passages.say(self, read, prompt, chosen, delivery, language, seed):
+            wavs[part.passage].append(part.wav)
+        joined = [torch.cat(parts) for parts in wavs]
+        return joined[0] if isinstance(text, str) else joined
 
     def stream(
         self,
@@ -214,7 +231,7 @@ class TTS(nn.Module):
                 raise VocolabError("empty text", name, "give something to say")
             if len(text) > MAX_CHARACTERS:
                 what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
-                raise VocolabError(what, name, "give sentences, one a line, with --text-file")
+                raise VocolabError(what, name, "give less at once")
             whole_text = text if ref_text is None else f"{ref_text} {text}"
             symbols = self.text.symbols(whole_text, language)
             own = symbols if ref_text is None else self.text.symbols(text, language)
@@ -223,6 +240,10 @@ class TTS(nn.Module):
                 raise VocolabError(what, name, "give text in the script and language of its training")
             found.append(self.symbols.ids(symbols))
         return found
+
+    def symbols_of(self, text: str, language: str | None = None) -> list[str]:
+        """The symbols of a text, as in training; also of those that the model never saw."""
+        return self.text.symbols(text, self._language(language)[1])
 
     def _check_ref_text(self, text: str | None) -> None:
         """Raises `VocolabError` where the text of the references is missing, too long or not wanted."""

@@ -282,6 +282,7 @@ class VALLETask(Task):
             "sample_rate": codec.sample_rate,
             "hop": codec.hop,
             "prompt": getattr(data.batches, "prompt", None),
+            "longest_text": data.longest_text(),
             "sampling": dataclasses.asdict(self.sampling),
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": float(self._tokens)},

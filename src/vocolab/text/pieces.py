@@ -105,7 +105,7 @@ class _Cutter:
         part = text[span[0] : span[1]]
         bare = self.measure(part.rstrip())
         if bare <= self.longest or len(part) == 1:
-            yield _Atom(span, end, self.measure(part), bare)
+            yield _Atom(span, end, bare + part[-1:].isspace(), bare)
             return
         ends, kind = self._divided(part, bare, level)
         edges = [span[0], *(span[0] + place for place in ends if place < len(part)), span[1]]
