@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from vocolab.cli.progress import Files, say
 from vocolab.cli.seeds import check_seed
+from vocolab.cli.synthesize import SAMPLING
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
+from vocolab.remote import model_file, model_path, url_of
 
 if TYPE_CHECKING:
     from vocolab.evaluation import Subject
@@ -26,7 +28,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--generated", metavar="DIR", type=local_path, help="speech to judge, STEM.wav (or .flac, .opus, …)")
     add("--reference", metavar="DIR", type=local_path, help="recordings of the same words by the same stems")
     add("--common", action="store_true", help="leave out files without a partner")
-    add("-o", "--output", metavar="DIR", type=local_path, help="folder for results.json and results.csv")
+    add(
+        "--checkpoint",
+        metavar="CKPT",
+        type=model_path,
+        help="vocoder or language model, judged by what it makes of --corpus (default: the converter in the package)",
+    )
+    add(
+        "--corpus",
+        metavar="PATH",
+        type=local_path,
+        help="a folder of speech, a manifest, a recipe, or a file of configs/corpus",
+    )
+    add("--corpus-root", metavar="DIR", type=local_path, help="where the corpus lies, instead of where its file says")
+    add("--split", metavar="NAME", help="train, val or test (default: the first there is of val, test, train)")
+    add("--limit", metavar="N", type=int, help="utterances of the corpus, drawn by --seed (default: all)")
+    add("--task", choices=("resynthesis", "conversion"), help="of a vocoder (default: both)")
+    add("--conversions", metavar="N", type=int, help="pairs of an utterance and a voice (default: one an utterance)")
+    add("--encoder", metavar="PATH", type=lambda text: str(model_path(text)), help="the encoder's weights, see convert")
+    add("--codec", metavar="PATH", type=local_path, help="the codec's weights or vocoder, see synthesize")
+    add(
+        "--list",
+        metavar="FILE",
+        type=local_path,
+        help="what a language model is to say instead of a corpus: utt|prompt text|prompt wav|text a line",
+    )
+    add(
+        "--seconds",
+        metavar=("MIN", "MAX"),
+        nargs=2,
+        type=float,
+        default=[4.0, 10.0],
+        help="lengths of the utterances of --corpus whose texts a language model says (default: 4 10)",
+    )
+    add(
+        "--prompt-seconds",
+        metavar="S",
+        type=float,
+        default=3.0,
+        help="of the prompt a language model hears (default: 3)",
+    )
+    add("--language", metavar="L", help="of --list (default: the model's, if it has only one)")
+    group = parser.add_argument_group("sampling", "of a language model, where its own settings are not wanted")
+    for name, (kind, text) in SAMPLING.items():
+        metavar = {int: "N", float: "X", str: "NAME"}[kind]
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=kind, help=text)
+    add("-o", "--output", metavar="DIR", type=local_path, help="folder for results.json, results.csv and index.html")
     add("--metrics", metavar="NAME", nargs="+", default=[], help="what to measure (default: all that can be had)")
     add(
         "--recogniser",
@@ -59,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.output, args.overwrite)
     other = (args.against, read_results(args.against)) if args.against else None
     device = usable_device(args.device)
-    subject = _subject(args)
+    subject = _subject(args, device)
     known = all_metrics(subject.voices, args.recogniser, _speaker_encoder(args.speaker_encoder), device)
     metrics, left_out = choose(args.metrics, known)
     for line in [*subject.notes, *(f"{name} is left out: {why}" for name, why in left_out.items())]:
@@ -93,14 +140,92 @@ def _end(progress: Files, row: Row) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    """Refuse wrong arguments before anything is read or computed."""
     if args.output is None:
         raise UsageError("no output", "command line", "say where with -o DIR")
-    if args.generated is None or args.reference is None:
-        raise UsageError("nothing to evaluate", "command line", "give --generated DIR and --reference DIR")
+    pairs, model = (args.generated, args.reference), (args.checkpoint, args.corpus, args.list)
+    if any(pairs) and (any(model) or not all(pairs)):
+        remedy = "give --generated with --reference, or --corpus (or --list) with --checkpoint"
+        raise UsageError("not one thing to evaluate", "command line", remedy)
+    if not any(pairs) and (args.corpus is None) == (args.list is None):
+        remedy = "give --generated DIR and --reference DIR, or --checkpoint CKPT and --corpus PATH"
+        raise UsageError("nothing to evaluate", "command line", remedy)
+    for flag, number in (("--limit", args.limit), ("--conversions", args.conversions)):
+        if number is not None and number < 1:
+            raise UsageError(f"{flag} is {number}", "command line", "give at least 1")
+    low, high = args.seconds
+    if not 0 <= low <= high:
+        raise UsageError(f"--seconds is {low:g} {high:g}", "command line", "give the shortest, then the longest")
+    for path, flag in ((args.checkpoint, "--checkpoint"), (args.codec, "--codec"), (args.list, "--list")):
+        if path is not None and not url_of(path) and not path.exists():
+            raise VocolabError("no such file", path, f"correct {flag}")
     check_seed(args.seed)
 
 
-def _subject(args: argparse.Namespace) -> Subject:
-    from vocolab.evaluation import folder_pairs
+def _subject(args: argparse.Namespace, device: str) -> Subject:
+    if args.generated is not None:
+        from vocolab.evaluation import folder_pairs
 
-    return folder_pairs(Path(args.generated), Path(args.reference), args.common)
+        return folder_pairs(args.generated, args.reference, args.common)
+    if _is_language_model(args.checkpoint):
+        return _speech(args, device)
+    if args.list is not None:
+        raise UsageError("--list is for a language model", "command line", "give its --checkpoint")
+    return _vocoder(args, device)
+
+
+def _is_language_model(checkpoint: Path | None) -> bool:
+    if checkpoint is None:
+        return False
+    from vocolab.checkpoints import read_checkpoint
+
+    return read_checkpoint(model_file(checkpoint)).get("vocolab", {}).get("kind") == "lm"
+
+
+def _vocoder(args: argparse.Namespace, device: str) -> Subject:
+    from vocolab.evaluation import HeldOut, Subject, held_out
+    from vocolab.evaluation.vocoder import conversion, draw_conversions, resynthesis
+    from vocolab.pipelines import KNNVC
+
+    held: HeldOut = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed)
+    if args.checkpoint is None:
+        vc = KNNVC.pretrained(device, encoder=args.encoder)
+    else:
+        vc = KNNVC.from_checkpoint(args.checkpoint, args.encoder, device)
+    samples = []
+    if args.task != "conversion":
+        samples += resynthesis(vc, held.utterances)
+    if args.task != "resynthesis":
+        samples += conversion(vc, draw_conversions(held, args.seed, args.conversions))
+    return Subject(samples, vc.sample_rate, _identity(args), held.recordings())
+
+
+def _speech(args: argparse.Namespace, device: str) -> Subject:
+    from vocolab.evaluation import Subject, held_out
+    from vocolab.evaluation.speech import read_list, spoken, zero_shot
+    from vocolab.pipelines import TTS
+
+    tts = TTS.from_checkpoint(model_file(args.checkpoint), device, codec=args.codec)
+    sampling = tts.sampling(**{name: value for name in SAMPLING if (value := getattr(args, name)) is not None})
+    voices = {}
+    if args.list is not None:
+        sentences = read_list(args.list, args.language)
+    else:
+        held = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed)
+        sentences = zero_shot(tts, held, tuple(args.seconds), args.prompt_seconds, args.seed)
+        voices = held.recordings()
+    samples = spoken(tts, sentences, args.prompt_seconds, sampling, args.seed)
+    return Subject(samples, tts.sample_rate, _identity(args) | {"sampling": vars(sampling)}, voices)
+
+
+def _identity(args: argparse.Namespace) -> dict[str, object]:
+    """What decides the figures of a model: its file's digest, the corpus and the settings."""
+    from vocolab.weights import sha256
+
+    names = ("corpus", "corpus_root", "list", "split", "limit", "task", "conversions", "seconds", "prompt_seconds")
+    given = {name: value for name in (*names, "language", "seed") if (value := getattr(args, name)) is not None}
+    identity: dict[str, object] = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    if args.checkpoint is not None:
+        file = model_file(args.checkpoint)
+        identity |= {"checkpoint": str(args.checkpoint), "checkpoint_sha256": sha256(file)}
+    return identity

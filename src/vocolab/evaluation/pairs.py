@@ -49,7 +49,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _sample(key: str, ours: Path, theirs: Path, text: str | None, root: Path) -> Sample:
     folder = theirs.parent.relative_to(root).as_posix()
     voice = None if folder == "." else folder  # one folder may hold many voices
-    return Sample(key, partial(_read, ours), reference=theirs, text=text, voice=voice)
+    return Sample(key, partial(_read, ours), path=ours, reference=theirs, text=text, voice=voice)
 
 
 def _read(path: Path) -> Made:

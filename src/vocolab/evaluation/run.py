@@ -12,6 +12,7 @@ from torch import Tensor
 from vocolab import audio
 from vocolab.errors import VocolabError, out_of_memory
 from vocolab.evaluation.figures import check_common, differences, figures
+from vocolab.evaluation.page import write_page
 from vocolab.evaluation.results import by_utterance, nothing_measured, versions, write_csv, write_json
 from vocolab.evaluation.rows import Row, Rows
 from vocolab.evaluation.sample import Made, Sample, Subject
@@ -56,15 +57,19 @@ def evaluate(
             "models": models,
             "versions": versions(),
         }
-        _write(rows, done, metrics, results)
+        _write(rows, subject.samples, done, metrics, results)
     finally:
         rows.close()
     return results
 
 
-def _write(rows: Rows, done: Sequence[Row], metrics: Sequence[Metric], results: Mapping[str, Any]) -> None:
+def _write(
+    rows: Rows, samples: Sequence[Sample], done: Sequence[Row], metrics: Sequence[Metric], results: Mapping[str, Any]
+) -> None:
+    spoken = [row for row in done if not row.failed]
     write_json(rows.folder / "results.json", results)
     write_csv(rows.folder / "results.csv", done, metrics)
+    write_page(rows.folder / "index.html", samples, spoken, metrics, results, rows.folder / "speech")
     rows.finish()
 
 
@@ -96,6 +101,8 @@ def _measure(sample: Sample, metrics: Sequence[Metric], rate: int, folder: Path)
     try:
         made = _made(sample)
         heard = _heard(sample, made, rate)
+        if sample.path is None:
+            audio.write(folder / "speech" / f"{sample.key}.flac", made.wav, made.rate, overwrite=True)
     except VocolabError as error:
         return Row(sample.key, sample.task, failed=str(error))
     row = Row(sample.key, sample.task, seconds=len(made.wav) / made.rate, note=made.note)
@@ -132,6 +139,7 @@ def _heard(sample: Sample, made: Made, rate: int) -> Heard:
         prompt,
         sample.source_voice,
         made.took,
+        made.stopped,
     )
 
 

@@ -18,6 +18,7 @@ class Made:
     rate: int  # Hz
     took: float | None = None  # s of computing, where a model made it
     note: str = ""  # what is to be said of it
+    stopped: bool | None = None  # whether a language model stopped by itself
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Sample:
     key: str  # unique in an evaluation
     make: Callable[[], Made]
     task: str = ""  # what a model does here, where it does several things; part of the figures' names
+    path: Path | None = None  # the file, where it is there already; otherwise the speech is kept with the results
     reference: Path | None = None  # a recording of the same words
     text: str | None = None
     language: str = ""

@@ -33,6 +33,7 @@ class Heard:
     prompt: Tensor | None = None  # (T'',): a recording of that voice, other words
     source_voice: str | None = None  # whose it was before a conversion
     took: float | None = None  # s of computing, where a model made it
+    stopped: bool | None = None  # whether a language model stopped by itself
     _resampled: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False)
 
     @property

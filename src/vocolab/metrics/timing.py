@@ -26,3 +26,15 @@ class RealTimeFactor(Metric):
         if heard.took is None:
             raise Unmeasured("the speech was there already")
         return heard.took, heard.seconds
+
+
+class Stopped(Metric):
+    """The share of responses that a language model ended by itself, before the limit on their length."""
+
+    name, title, unit, better = "stopped", "how often the model stopped by itself", "0 to 1", "up"
+    source = "responses with an end / all responses"
+
+    def measure(self, heard: Heard) -> Numbers:
+        if heard.stopped is None:
+            raise Unmeasured("no language model speaks")
+        return float(heard.stopped), 1.0
