@@ -55,7 +55,8 @@ def strings(node) -> list[str]:
 
 def speaks(name: str) -> bool:
     """Whether a recipe trains a language model of codes."""
-    return "VALLETask" in (ROOT / "recipes" / f"{name}.yaml").read_text()
+    text = (ROOT / "recipes" / f"{name}.yaml").read_text()
+    return "VALLETask" in text or "MedusaTask" in text
 
 
 def test_the_recipes_that_are_promised():
@@ -70,7 +71,8 @@ def test_a_recipe_parses_whole(name, tmp_path, monkeypatch):
     config = load_recipe(ROOT / "recipes" / f"{name}.yaml").config
     assert config.trainer.max_steps > 0 and config.trainer.default_root_dir == f"runs/{name}"
     assert config.trainer.check_val_every_n_epoch is None
-    assert config.model.class_path == f"vocolab.tasks.{'VALLETask' if speaks(name) else 'VocoderTask'}"
+    task = "MedusaTask" if "medusa" in name else "VALLETask" if speaks(name) else "VocoderTask"
+    assert config.model.class_path == f"vocolab.tasks.{task}"
     assert config.checkpoint.monitor == ("val/loss" if speaks(name) else "val/mel_l1")
     assert config.data.seed == config.seed_everything
     assert "${" not in str(config)
@@ -222,13 +224,24 @@ def fit(name: str, folder: Path, *flags: str) -> int:
     return main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml"), *tiny, *CPU, *flags])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+GOES_ON = {"quickstart-tts": "quickstart-tts-medusa", "valle_transformer": "valle_medusa"}  # from the run before
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in GOES_ON.values()])
 def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd, request):
     monkeypatch.chdir(tmp_path)
     if name == "quickstart-tts":
         assert fit("quickstart-tts-vocoder", tmp_path) == 0, capfd.readouterr().err
     assert fit(name, tmp_path, *paths) == 0, capfd.readouterr().err
-    run = tmp_path / "runs" / name
+    check_run(name, tmp_path, request)
+    if name in GOES_ON:
+        assert fit(GOES_ON[name], tmp_path, *paths) == 0, capfd.readouterr().err
+        check_run(GOES_ON[name], tmp_path, request)
+
+
+def check_run(name: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    """What a recipe leaves behind."""
+    run = folder / "runs" / name
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2 and saved["vocolab"]["kind"] == ("lm" if speaks(name) else "vocoder")
     assert (run / "checkpoints" / "best.ckpt").is_file() and (run / "config.yaml").is_file()
@@ -238,7 +251,7 @@ def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd, request):
         assert len(saved["state_dict"]["vocoder.weights"]) == 2
         source, reference = sorted(request.getfixturevalue("corpus").rglob("*.opus"))[:2]
         convert = ["convert", str(source), "--ref", str(reference), "--checkpoint", str(run / "checkpoints/last.ckpt")]
-        assert main([*convert, "-o", "out.wav"]) == 0, capfd.readouterr().err
+        assert main([*convert, "-o", "out.wav"]) == 0
     if "Samples" in (ROOT / "recipes" / f"{name}.yaml").read_text():
         assert list((run / "samples").rglob("*.wav")) and list((run / "samples").rglob("*.png"))
 
@@ -289,6 +302,14 @@ def test_valle_recipes_differ_in_their_backbones_alone():
     unified = load_recipe(ROOT / "recipes" / "valle_unified_llama.yaml").config
     assert unified.model.init_args.lm.class_path == "vocolab.lm.Unified"
     assert unified.data.codec == configs["llama"].data.codec
+
+
+def test_draft_heads_are_trained_on_the_data_of_their_model():
+    for name, model in (("quickstart-tts-medusa", "quickstart-tts"), ("valle_medusa", "valle_transformer")):
+        ours, theirs = (load_recipe(ROOT / "recipes" / f"{recipe}.yaml").config for recipe in (name, model))
+        assert str(ours.model.init_args.trained) == f"{theirs.trainer.default_root_dir}/checkpoints/last.ckpt"
+        for part in ("corpus", "codec", "text"):
+            assert ours.data[part] == theirs.data[part], (name, part)
 
 
 @pytest.mark.parametrize("size", ["quarter", "half", "full", "double"])

@@ -1,7 +1,8 @@
 """Model files: this project's, and the official layouts of HiFi-GAN and kNN-VC."""
 
 from vocolab.checkpoints.content import fill, read_checkpoint, section
-from vocolab.checkpoints.lm import LMCheckpoint, lm_card, load_lm, stated_sampling
+from vocolab.checkpoints.drafts import add_drafts, check_same_model
+from vocolab.checkpoints.lm import LMCheckpoint, lm_card, load_lm, read_lm, stated_sampling
 from vocolab.checkpoints.official import export_hifigan, load_discriminator, official_names
 from vocolab.checkpoints.training import (
     OfficialTraining,
@@ -20,7 +21,10 @@ __all__ = [
     "export_hifigan",
     "fill",
     "is_folder_of_training",
+    "add_drafts",
+    "check_same_model",
     "lm_card",
+    "read_lm",
     "load_discriminator",
     "load_lm",
     "load_vocoder",

@@ -31,13 +31,19 @@ def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
     was trained without one. Raises `VocolabError` where `path` holds no language model, the codec's weights are
     missing, or they are not those it was trained with.
     """
+    lm, meta, state = read_lm(path)
+    ready = _codec(meta, section(state, "codec."), path, codec)
+    return LMCheckpoint(lm.eval(), ready, dict(meta), stated_sampling(meta, path))
+
+
+def read_lm(path: str | Path) -> tuple[LanguageModel, dict[str, Any], State]:
+    """The language model in a file, its card, and all weights of the file."""
     content = read_checkpoint(path)
     meta, state = lm_card(content, path), content.get("state_dict", {})
     check_imported([meta["lm"], meta["codec"], meta["text"]], path)
     lm = build(meta["lm"], LanguageModel)
     fill(lm, section(state, "lm."), path)
-    ready = _codec(meta, section(state, "codec."), path, codec)
-    return LMCheckpoint(lm.eval(), ready, dict(meta), stated_sampling(meta, path))
+    return lm, meta, state
 
 
 def lm_card(content: dict[str, Any], path: str | Path) -> dict[str, Any]:

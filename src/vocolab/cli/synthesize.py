@@ -44,7 +44,11 @@ SAMPLING: dict[str, tuple[type, str]] = {
     "mirostat_eta": (float, "Mirostat's learning rate (default: 0.1)"),
     "repetition_window": (int, "sample a code again that fills too much of the last N (VALL-E 2; default: 0, off)"),
     "repetition_ratio": (float, "the share of --repetition-window that is too much (default: 0.1)"),
-    "draft": (str, "medusa: guess frames ahead with heads that the model has; the same speech in less time"),
+    "draft": (
+        str,
+        "medusa: guess frames ahead with the draft heads in CKPT, for the same speech in less time; or the file of "
+        "draft heads that were trained for CKPT",
+    ),
     "max_ar_steps": (int, "frames after which a response is cut (default: 900)"),
     "max_ar_context": (
         int,
@@ -118,7 +122,7 @@ def epilog(arguments: Sequence[str]) -> str | None:
     from vocolab.checkpoints import lm_card, read_checkpoint, stated_sampling
 
     stated = stated_sampling(lm_card(read_checkpoint(path), path), path)
-    settings = " ".join(f"{_flag(name)} {getattr(stated, name)}" for name in SAMPLING)
+    settings = " ".join(f"{_flag(name)} {value}" for name in SAMPLING if (value := getattr(stated, name)) != "")
     return f"sampling of {path}: {settings}"
 
 
@@ -140,7 +144,11 @@ def run(args: argparse.Namespace) -> int:
 
     delivery = passages.Delivery(args.speed, args.pause, args.retries)
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
-    tts = TTS.from_checkpoint(args.checkpoint, usable_device(args.device), args.dtype, args.codec)
+    heads = Path(args.draft) if args.draft and os.path.isfile(args.draft) else None
+    if heads is not None:
+        given["draft"] = "medusa"
+    device = usable_device(args.device)
+    tts = TTS.from_checkpoint(args.checkpoint, device, args.dtype, args.codec, drafts=heads)
     sampling = tts.sampling(**given)
     tts.lm.check_context(sampling.max_ar_context)
     read = [passages.read(tts, text, name, args.language, args.ref_text, sampling) for name, text, _ in jobs]

@@ -6,7 +6,7 @@ from vocolab.lm.base import Condition, LanguageModel, Losses, Response
 from vocolab.lm.medusa import MedusaHeads
 from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
-from vocolab.lm.split import Split
+from vocolab.lm.split import Split, first_codebook
 from vocolab.lm.unified import Unified
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Sampling",
     "Split",
     "Unified",
+    "first_codebook",
     "sampling",
 ]

@@ -40,7 +40,9 @@ def likeliest(
     # Where all were cut, the first is kept.
     chosen = torch.arange(rows, device=seeds.device) * count + score.unflatten(0, (rows, count)).argmax(dim=1)
     lengths = found.lengths[chosen]
-    return Response(found.codes[chosen][..., : int(lengths.max())], lengths, found.stopped[chosen], found.steps)
+    passes = None if found.passes is None else found.passes[chosen]
+    codes = found.codes[chosen][..., : int(lengths.max())]
+    return Response(codes, lengths, found.stopped[chosen], found.steps, passes)
 
 
 def mean_log_likelihood(model: FirstCodebook, condition: Condition, response: Response) -> Tensor:

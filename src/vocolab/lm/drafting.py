@@ -79,7 +79,7 @@ class Draws:
 def drafted(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
     """As `decode.frames`, a pass of the backbone after the other; each adds one frame to a row, or more."""
     if model.drafts is None:
-        remedy = "give the model some (docs/valle.md), or leave out --draft"
+        remedy = "train some with recipes/valle_medusa.yaml, or leave out --draft"
         raise VocolabError("the model has no Medusa heads", "--draft medusa", remedy)
     draws = _begin(model, condition, sampling, seeds)
     live = torch.arange(len(condition), device=seeds.device)  # the rows in `state`

@@ -69,7 +69,7 @@ class Sampling:
             if not (fine and math.isfinite(value)):
                 raise UsageError(f"{value} will not do", f"--{name.replace('_', '-')}", remedy)
         if self.draft not in DRAFTS:
-            raise UsageError(f"no such draft {self.draft!r}", "--draft", f"give {' or '.join(filter(None, DRAFTS))}")
+            raise UsageError(f"no such draft {self.draft!r}", "--draft", "give medusa, or a file of draft heads")
         if self.draft and self.beam_width > 1:
             remedy = "leave one of them out"
             raise UsageError("beams have several pasts, a draft goes on from one", "--draft and --beam-width", remedy)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from vocolab.errors import UsageError
-from vocolab.lm.ar import AR
+from vocolab.lm.ar import AR, FirstCodebook
 from vocolab.lm.base import Condition, LanguageModel, Losses, Response
 from vocolab.lm.nar import NAR
 from vocolab.lm.sampling import Sampling
@@ -53,3 +53,9 @@ class Split(LanguageModel):
         start: int = 0,
     ) -> Response:
         return self.nar.generate_rest(condition, sampling, first, seeds, said, start)
+
+
+def first_codebook(lm: LanguageModel) -> FirstCodebook | None:
+    """What predicts the first codebook: `lm` itself, its AR, or None for a NAR."""
+    part = lm.ar if isinstance(lm, Split) else lm
+    return part if isinstance(part, FirstCodebook) else None

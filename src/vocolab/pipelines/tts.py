@@ -100,21 +100,25 @@ class TTS(nn.Module):
         dtype: str | None = None,
         codec: str | Path | None = None,
         imports: Sequence[str] = (),
+        drafts: str | Path | None = None,
     ) -> TTS:
         """Load a checkpoint or a safetensors export of this project.
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
         where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks.
-        `imports`: modules that hold parts of it outside vocolab. Raises `VocolabError` where the file holds no language
+        `imports`: modules that hold parts of it outside vocolab. `drafts`: a checkpoint whose draft heads are taken,
+        trained for the same model. Raises `VocolabError` where the file holds no language
         model, the codec is not that of its training, or it cannot decode.
         """
-        from vocolab.checkpoints import load_lm
+        from vocolab.checkpoints import add_drafts, load_lm
 
         if dtype is not None and dtype not in DTYPES:
             raise UsageError(f"no such type {dtype!r}", "--dtype", f"give one of {', '.join(DTYPES)}")
         import_parts(imports)
         loaded = load_lm(path, codec)
         meta = loaded.meta
+        if drafts is not None:
+            add_drafts(loaded.lm, drafts)
         symbols = SymbolMap(meta["symbols"], meta["languages"])
         prompts = meta.get("prompt_seconds"), meta.get("prompt")
         text, longest = build(meta["text"], Text), meta.get("longest_text")

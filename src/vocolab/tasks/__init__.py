@@ -1,8 +1,19 @@
 """The training of each family."""
 
 from vocolab.tasks.base import Task
+from vocolab.tasks.medusa import MedusaTask
 from vocolab.tasks.schedules import Constant, InverseSquareRoot, Schedule, StepDecay, WarmupCosine
 from vocolab.tasks.valle import VALLETask
 from vocolab.tasks.vocoder import VocoderTask
 
-__all__ = ["Constant", "InverseSquareRoot", "Schedule", "StepDecay", "Task", "VALLETask", "VocoderTask", "WarmupCosine"]
+__all__ = [
+    "Constant",
+    "InverseSquareRoot",
+    "MedusaTask",
+    "Schedule",
+    "StepDecay",
+    "Task",
+    "VALLETask",
+    "VocoderTask",
+    "WarmupCosine",
+]

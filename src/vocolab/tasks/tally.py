@@ -55,9 +55,9 @@ class Tally:
         self._sums = {}
         count, loss, hits = sums.pop("levels").view(3, -1)
         levels = [{"tokens": n, "loss": a / n, "acc": h / n} for n, a, h in zip(count, loss, hits, strict=True)]
-        # NAME_loss is divided by NAME_tokens where there is such a sum, else by all tokens.
+        # NAME_loss and NAME_acc are divided by NAME_tokens where there is such a sum, else by all tokens.
         counts = {name: sums.pop(name)[0] for name in names if name.endswith("tokens")}
-        counted = {name: counts.get(name.removesuffix("loss") + "tokens", counts["tokens"]) for name in sums}
+        counted = {name: counts.get(f"{name.rpartition('_')[0]}_tokens", counts["tokens"]) for name in sums}
         means = {name: value[0] / counted[name] for name, value in sums.items()}
         return Figures(counts["tokens"], means, counted, levels)
 
