@@ -14,8 +14,10 @@ from vocolab import TTS
 from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import Sampling
+from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.spoken_stream import Chunk
 from vocolab.text import Characters, SymbolMap
+from vocolab.text.pieces import pause_after
 
 SHORT = {"max_ar_steps": 40, "length_penalty": 100.0, "nar_temp": 0.8}  # it stops only where it is cut
 VOICE = tiny.OTHER[0]
@@ -147,8 +149,9 @@ def test_chunks_of_waveform(kmeans):
 
 def test_a_stream_that_cannot_be_is_refused_before_it_begins(kmeans):
     """By the call itself, not by the first chunk."""
-    with pytest.raises(UsageError, match="a beam may still change the frames before it: stream: leave it out"):
-        kmeans.stream(TEXT, ref=VOICE, beam_width=3)
+    for name in ("beam_width", "best_of"):
+        with pytest.raises(UsageError, match="is 3, which chooses among whole responses: stream: leave it out, or do"):
+            kmeans.stream(TEXT, ref=VOICE, **{name: 3})
     for name, value, least in (("block", 0.0, "0.04"), ("lookahead", -1.0, "0"), ("context", float("nan"), "0")):
         with pytest.raises(UsageError, match=f"{name} is {value} s: stream: give at least {least} s"):
             kmeans.stream(TEXT, ref=VOICE, **{name: value})
@@ -158,6 +161,37 @@ def test_a_stream_that_cannot_be_is_refused_before_it_begins(kmeans):
         kmeans.stream(TEXT, ref=VOICE, ar_tmp=1.0)
     with pytest.raises(VocolabError):
         kmeans.stream(TEXT, ref=Path("nowhere.wav"))
+
+
+def test_a_model_that_chooses_among_responses_says_the_first(kmeans, monkeypatch):
+    """What the model states for itself is left out where a stream cannot do it."""
+    single = torch.cat(list(kmeans.stream(TEXT, ref=VOICE, **SHORT)))
+    monkeypatch.setattr(kmeans, "default_sampling", Sampling(best_of=4))
+    assert torch.equal(torch.cat(list(kmeans.stream(TEXT, ref=VOICE, **SHORT))), single)
+
+
+LONG = "Hello there. Who are you, and what is it that you want of me on a day like this one? So it is."
+
+
+def test_a_long_text_comes_piece_by_piece(kmeans):
+    """Each piece is the stream of its text, faded at its ends, with a pause behind it."""
+    passage = passages.read(kmeans, LONG, sampling=Sampling(**SHORT))
+    assert len(passage.pieces) > 1
+    prompt = kmeans.get_prompt([VOICE])
+    found: list[list[Chunk]] = [[] for _ in passage.pieces]
+    for chunk in spoken_stream.say(kmeans, passage, prompt, Sampling(**SHORT), pause=0.5):
+        found[chunk.number].append(chunk)
+    for own, piece in zip(found, passage.pieces, strict=True):
+        alone, joined = wav(chunks(kmeans, [piece.text])[0]), wav(own)
+        pause = 0 if piece is passage.pieces[-1] else round(0.5 * pause_after(piece) * kmeans.sample_rate)
+        assert len(joined) == len(alone) + pause and not bool(joined[len(alone) :].any())
+        fade = round(0.02 * kmeans.sample_rate)
+        assert torch.equal(joined[fade : len(alone) - fade], alone[fade:-fade])
+        assert joined[0] == joined[len(alone) - 1] == 0
+    together = torch.cat(list(kmeans.stream(LONG, ref=VOICE, pause=0.5, **SHORT)))
+    assert torch.equal(together, torch.cat([wav(own) for own in found]))
+    with pytest.raises(UsageError, match="a pause of -1: --pause: give 0"):
+        kmeans.stream(LONG, ref=VOICE, pause=-1.0)
 
 
 def test_no_clicks_at_seams(kmeans):

@@ -4,6 +4,7 @@ from vocolab.audio.io import AudioInfo, find, info, is_sound, load, read
 from vocolab.audio.joining import followed, trimmed
 from vocolab.audio.level import Level, loudness, normalize_loudness, trim_silence, true_peak
 from vocolab.audio.mel import LogMel, log_mel, mel_filterbank, reflect_pad
+from vocolab.audio.piping import PipedWav
 from vocolab.audio.resampling import resample, resampled
 from vocolab.audio.silence import SILENCE, gate, silences
 from vocolab.audio.tempo import at_speed, check_speed
@@ -16,6 +17,7 @@ __all__ = [
     "AudioInfo",
     "Level",
     "LogMel",
+    "PipedWav",
     "Speech",
     "Waveform",
     "as_waveform",

@@ -25,17 +25,24 @@ def trimmed(wav: Tensor, sample_rate: int) -> Tensor:
         return wav[:0]
     margin = round(MARGIN * sample_rate)
     start, end = int(heard[0]) * window - margin, (int(heard[-1]) + 1) * window + margin
-    return faded(wav[max(0, start) : end], round(FADE * sample_rate))
+    fade = round(FADE * sample_rate)
+    return faded(wav[max(0, start) : end], fade, fade)
 
 
-def faded(wav: Tensor, samples: int) -> Tensor:
-    """A copy of wav (T,) that rises from silence in its first `samples` and falls to it in its last."""
-    samples = min(samples, len(wav) // 2)
-    ramp = (1 - torch.cos(torch.linspace(0, math.pi, samples, device=wav.device))) / 2  # 0 to 1
-    wav = wav.clone()
-    wav[:samples] *= ramp
-    wav[len(wav) - samples :] *= ramp.flip(0)
+def faded(wav: Tensor, rising: int, falling: int) -> Tensor:
+    """A copy of wav (T,) that rises from silence in its first `rising` samples and falls to it in its last `falling`;
+    in half of wav at most.
+    """
+    wav, half = wav.clone(), len(wav) // 2
+    rising, falling = min(rising, half), min(falling, half)
+    wav[:rising] *= _ramp(rising, wav)
+    wav[len(wav) - falling :] *= _ramp(falling, wav).flip(0)
     return wav
+
+
+def _ramp(samples: int, like: Tensor) -> Tensor:
+    """From 0 to 1, (samples,)."""
+    return (1 - torch.cos(torch.linspace(0, math.pi, samples, device=like.device))) / 2
 
 
 def followed(wav: Tensor, sample_rate: int, pause: float) -> Tensor:

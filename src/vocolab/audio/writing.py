@@ -55,7 +55,7 @@ def write(
         encoded = io.BytesIO()
         with soundfile.SoundFile(encoded, "w", rate, 1, coding, format=container) as file:
             for block in resampled(_floats(wav.detach().cpu().reshape(-1), path), sample_rate, rate):
-                file.write(_pcm16(block))
+                file.write(pcm16(block))
         if coding == "OPUS":
             fix_serial(encoded.getbuffer())
         temporary.write_bytes(encoded.getbuffer())
@@ -78,12 +78,13 @@ def growing(path: str | Path, sample_rate: int, overwrite: bool = False) -> Iter
                     hours = file.tell() / sample_rate / 3600
                     what = f"a WAV file holds no more than these {hours:.1f} hours"
                     raise VocolabError(what, path, "say the text in parts")
-                file.writeframesraw(_pcm16(block).astype("<i2").tobytes())
+                file.writeframesraw(pcm16(block).astype("<i2").tobytes())
 
         yield add
 
 
-def _pcm16(block: np.ndarray) -> np.ndarray:
+def pcm16(block: np.ndarray) -> np.ndarray:
+    """Samples within ±1 as integers; those beyond are clipped."""
     return (block.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16)
 
 

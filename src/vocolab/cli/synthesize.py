@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vocolab.cli import stream
 from vocolab.cli.outputs import check_is_wav, check_output, identities
 from vocolab.cli.progress import say
 from vocolab.cli.seeds import check_seed
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("text", metavar="TEXT", nargs="?", help="what to say")
     add("--text-file", metavar="F", type=local_path, help="texts to say, one a line; blank lines are skipped")
+    add("--stream", action="store_true", help="write speech while it is made; -o - is standard output")
+    add("--block", metavar="S", type=float, help="seconds of a stream decided together (default: 0.4)")
+    add("--lookahead", metavar="S", type=float, help="seconds that a stream sees ahead of a block (default: 0.4)")
     add("--join", action="store_true", help="all of --text-file is one text and one speech, OUT.wav")
     add("--ref", metavar="PATH", nargs="+", type=local_path, default=[], help="speech of the voice: files or folders")
     add("--ref-text", metavar="TEXT", help="what the references say; needed by models trained with prompt: prefix")
@@ -149,12 +153,15 @@ def run(args: argparse.Namespace) -> int:
         given["draft"] = "medusa"
     device = usable_device(args.device)
     tts = TTS.from_checkpoint(args.checkpoint, device, args.dtype, args.codec, drafts=heads)
-    sampling = tts.sampling(**given)
+    sampling = tts.sampling_of_stream(**given) if args.stream else tts.sampling(**given)
     tts.lm.check_context(sampling.max_ar_context)
     read = [passages.read(tts, text, name, args.language, args.ref_text, sampling) for name, text, _ in jobs]
     _say_unknown(tts, read)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
     say(_heard(prompt, references))
+    if args.stream:
+        stream.write(tts, read[0], jobs[0][2], prompt, sampling, args)
+        return 0
     progress = Progress(sum(len(passage.pieces) for passage in read), args.batch_size, sampling.max_ar_steps)
     parts = passages.say(
         tts,
@@ -185,9 +192,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.output is None:
         raise UsageError("no output", "command line", "say where with -o OUT.wav or -o FOLDER")
     check_is_wav(args.output)
+    stream.check(args)
     if args.join and args.text_file is None:
         raise UsageError("--join without --text-file", "command line", "leave it out: TEXT is one speech as it is")
-    if args.join and (args.output.is_dir() or args.output.suffix.lower() != ".wav"):
+    piped = args.output == stream.STDOUT
+    if args.join and not piped and (args.output.is_dir() or args.output.suffix.lower() != ".wav"):
         raise UsageError("--join writes one file", args.output, "give OUT.wav with -o")
     if not args.ref:
         raise UsageError("no reference speech", "command line", "say with --ref PATH whose voice is to speak")
@@ -216,6 +225,8 @@ def plan(
     texts: Sequence[tuple[int, str, str]], output: Path, overwrite: bool, references: Sequence[Path] = ()
 ) -> list[tuple[str, str, Path]]:
     """(name, text, file to write) of each text. Raises `VocolabError` where a file exists, or is a reference."""
+    if output == stream.STDOUT:
+        return [(name, text, output) for _, name, text in texts]
     single = output.suffix.lower() == ".wav" and not output.is_dir()
     if single and len(texts) > 1:
         raise UsageError(f"{len(texts)} texts do not fit in one", output, "give a folder with -o")

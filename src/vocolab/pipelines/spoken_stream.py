@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vocolab import audio
+from vocolab.audio.joining import FADE, faded
 from vocolab.blocks import Tail
 from vocolab.codecs.base import Codec
 from vocolab.codecs.streaming import Decoding
 from vocolab.errors import UsageError
 from vocolab.lm import Condition, LanguageModel, Response, Sampling
+from vocolab.pipelines.passages import Delivery, Passage
 from vocolab.pipelines.stream import frame_count
 from vocolab.precision import full_precision
+from vocolab.text.pieces import pause_after
+
+if TYPE_CHECKING:
+    from vocolab.pipelines.tts import TTS, Prompt
+
+BLOCK, LOOKAHEAD = 0.4, 0.4  # seconds
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,18 @@ class Chunk:
     stopped: bool  # of the last chunk: False where the text was cut at `max_ar_steps`
 
 
+# Ways of choosing frames that look at the whole response, and their values that do not.
+WHOLE = {"beam_width": 0, "best_of": 1}
+
+
+def check(sampling: Sampling) -> None:
+    """Raise `UsageError` for a way of sampling that decides no frame before the last."""
+    for name, flag in (("beam_width", "--beam-width"), ("best_of", "--best-of")):
+        if getattr(sampling, name) > 1:
+            what = f"{flag} is {getattr(sampling, name)}, which chooses among whole responses"
+            raise UsageError(what, "stream", "leave it out, or do not stream")
+
+
 def windows(block: float, lookahead: float | None, context: float | None, frame_rate: float) -> Windows:
     """Seconds as frames. Raises `UsageError` for those that will not do."""
     return Windows(
@@ -45,6 +68,42 @@ def windows(block: float, lookahead: float | None, context: float | None, frame_
         None if lookahead is None else frame_count("lookahead", lookahead, frame_rate, 0),
         None if context is None else frame_count("context", context, frame_rate, 0),
     )
+
+
+def say(
+    tts: TTS,
+    passage: Passage,
+    prompt: Prompt,
+    sampling: Sampling,
+    language: str | None = None,
+    seed: int = 0,
+    amp: bool = False,
+    block: float = BLOCK,
+    lookahead: float | None = LOOKAHEAD,
+    context: float | None = None,
+    pause: float = 1.0,
+) -> Iterator[Chunk]:
+    """The chunks of a text of any length, piece by piece; the number of a chunk is that of its piece.
+
+    Other than in `passages.say`, a piece of several keeps the silence with which the model begins and ends it, is only
+    faded at its ends, and is said once: what has been heard cannot be taken back. `pause`: times the usual pauses.
+    """
+    check(sampling)
+    windows(block, lookahead, context, tts.codec.frame_rate)
+    delivery = Delivery(pause=pause)
+    fade = round(FADE * tts.sample_rate) if len(passage.pieces) > 1 else 0
+
+    def pieces() -> Iterator[Chunk]:
+        for number, (piece, ids) in enumerate(zip(passage.pieces, passage.ids, strict=True)):
+            rising = fade  # of the piece's first sound
+            for chunk in tts.chunks([ids], prompt, sampling, language, seed, amp, block, lookahead, context):
+                wav = faded(chunk.wav, rising, fade if chunk.last else 0)
+                rising = rising if not len(wav) else 0
+                if chunk.last and number < len(passage.pieces) - 1:
+                    wav = audio.followed(wav, tts.sample_rate, pause_after(piece) * delivery.pause)
+                yield dataclasses.replace(chunk, number=number, wav=wav)
+
+    return pieces()
 
 
 class SpokenStream:
@@ -73,9 +132,9 @@ class SpokenStream:
         computing: Callable[[], AbstractContextManager[object]],
     ):
         """`computing`: what the model computes in, such as autocast."""
-        if sampling.beam_width > 1:
-            what = f"--beam-width is {sampling.beam_width}, and a beam may still change the frames before it"
-            raise UsageError(what, "stream", "leave it out, or do not stream")
+        check(sampling)
+        lm.check(condition)
+        lm.check_context(sampling.max_ar_context)
         self.lm, self.codec, self.condition, self.sampling, self.seeds = lm, codec, condition, sampling, seeds
         self.windows, self.computing = windows, computing
 

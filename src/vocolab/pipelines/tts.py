@@ -20,16 +20,15 @@ from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
 from vocolab.parts import build
-from vocolab.pipelines import passages
+from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.passages import Delivery
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
-from vocolab.pipelines.spoken_stream import Chunk, SpokenStream, windows
+from vocolab.pipelines.spoken_stream import BLOCK, LOOKAHEAD, WHOLE, Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 
 MAX_CHARACTERS = 1000  # of what is said in one piece: over a minute of speech, far more than any model has seen
 LONGEST_TEXT = 150  # symbols, where a checkpoint does not say how long the texts of its training were: ten seconds
-BLOCK, LOOKAHEAD = 0.4, 0.4  # seconds of `TTS.chunks`
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -189,17 +188,25 @@ class TTS(nn.Module):
         block: float = BLOCK,
         lookahead: float | None = LOOKAHEAD,
         context: float | None = None,
+        pause: float = 1.0,
         **sampling: Any,
     ) -> Iterator[Tensor]:
         """The waveform of a text in chunks (T,), each as soon as it can be spoken; otherwise as a call of the model.
 
-        `block`, `lookahead` and `context` in seconds are those of `chunks`.
+        `block`, `lookahead` and `context` in seconds are those of `chunks`. A long text is said piece by piece, with
+        `pause` times the usual pauses (see `spoken_stream.say`).
         """
-        chosen = self.sampling(**sampling)
-        ids = self.read([text], language, ref_text=ref_text)
+        chosen = self.sampling_of_stream(**sampling)
+        read = passages.read(self, text, language=language, ref_text=ref_text, sampling=chosen)
         prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
-        found = self.chunks(ids, prompt, chosen, language, seed, block=block, lookahead=lookahead, context=context)
+        found = spoken_stream.say(
+            self, read, prompt, chosen, language, seed, block=block, lookahead=lookahead, context=context, pause=pause
+        )
         return (chunk.wav for chunk in found)
+
+    def sampling_of_stream(self, **given: Any) -> Sampling:
+        """`sampling` without what a stream cannot do (`spoken_stream.WHOLE`), where it is not given but the model's."""
+        return self.sampling(**WHOLE | given)
 
     def sampling(self, **given: Any) -> Sampling:
         """`Sampling` of these fields; the others are the model's own. Raises `UsageError` for a name that is none of
@@ -353,7 +360,7 @@ class TTS(nn.Module):
             self.lm,
             self.codec,
             self.condition(texts, prompt, language),
-            sampling or self.default_sampling,
+            sampling or self.sampling_of_stream(),
             torch.full((len(texts),), seed, device=self.device),
             windows(block, lookahead, context, self.codec.frame_rate),
             lambda: self._computing(len(texts), amp),
