@@ -75,19 +75,12 @@ def test_a_long_text_joined(base, capsys):
     assert found and int(found[1]) > 1 and int(found[2]) == 40 * int(found[1]) and found[3] == found[1]
 
 
-@pytest.fixture
-def pipe(monkeypatch):
-    """A pipe as standard output: its end to read from, and to close."""
+def test_a_reader_that_goes_away(base, capsys, monkeypatch):
     reading, writing = os.pipe()
-    with os.fdopen(writing, "w") as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        yield reading
-        monkeypatch.undo()
-
-
-def test_a_reader_that_goes_away(base, pipe, capsys):
-    os.close(pipe)
-    assert main([*base, "-o", "-", *SHORT, "--", "hello there"]) == 1
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stdout)
+        assert main([*base, "-o", "-", *SHORT, "--", "hello there"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "vocolab: error: the reader went away after 0.0 s of speech: standard output: let it read to the end"
     )
