@@ -23,6 +23,7 @@ def commands() -> list[tuple[str, list[str]]]:
         blocks = re.findall(r"```sh\n(.*?)```", text, re.S) + re.findall(r"`((?:vocolab|make) [^`]+)`", text)
         for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            words = words[: words.index("|")] if "|" in words else words  # up to what the command is piped into
             if words and not any(word in ("RECIPE", "RUN", "SRC…", "…") for word in words):
                 found.append((f"{page.name}: {line}", words))
     return found
