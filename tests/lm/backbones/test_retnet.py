@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vocolab.errors import UsageError
+from vocolab.errors import UsageError, VocolabError
 from vocolab.lm.backbones import RetNet
 from vocolab.lm.backbones import retention as module
 from vocolab.lm.backbones.retention import Chunks, FullRetention, log_decays, remember, rotate, rotations
@@ -237,6 +237,23 @@ def test_training_in_chunks_keeps_memory_in_proportion_to_the_length(causal):
         kept_for_backward(model, 2048, causal) / kept_for_backward(model, 512, causal) for model in (chunked, whole)
     ]
     assert growth[0] < 4.1 and growth[1] > 10
+
+
+@torch.no_grad()
+def test_a_long_prefill_leaves_a_memory_of_fixed_size_that_goes_back_a_little(monkeypatch):
+    monkeypatch.setattr(module, "UNDOABLE", 8)
+    x, model, lengths = inputs(3, 40), ours(), torch.tensor([40, 21, 5])
+    sizes = [model.extend(x[:, :n]).state.bytes for n in (9, 40)]
+    assert sizes[0] == sizes[1]
+    for back in (0, 3, 5, torch.tensor([8, 1, 5])):
+        state = model.extend(x, model.extend(x[:, :1]).state, lengths).state.truncate(back)
+        step = model.extend(x[:, :1], state).hidden[:, 0]
+        for row, n in enumerate(lengths - back):
+            alone = torch.cat([x[row, :1], x[row, :n], x[row, :1]])[None]
+            torch.testing.assert_close(step[row], full(model, alone)[0, -1], atol=1e-4, rtol=1e-4)
+    for back, known in [(torch.tensor([9, 0, 0]), 8), (torch.tensor([0, 0, 6]), 5)]:
+        with pytest.raises(VocolabError, match=f"knows its last {known}"):
+            model.extend(x, None, lengths).state.truncate(back)
 
 
 def test_a_prefill_goes_in_chunks_whatever_they_are():

@@ -22,7 +22,8 @@ class State(ABC):
     def truncate(self, n: int | Tensor) -> State:
         """The state as it was `n` positions ago, for rejected drafts; n may differ from row to row, (B,).
 
-        Raises `VocolabError` where that is no longer known (`n` larger than the last `extend` of a recurrent state).
+        Raises `VocolabError` where that is no longer known: a recurrent state knows its last `extend`, or the end of a
+        long one.
         """
 
 

@@ -22,6 +22,8 @@ from vocolab.lm.backbones.stack import Memory
 
 CHUNK = 128  # positions taken at once: more cost more scores, fewer cost more memories; 64 to 256 differ by 10 %
 
+UNDOABLE = 256  # positions of an `extend` that a state can take back: those of a draft, not those of a long prefill
+
 
 def log_decays(heads: int, device: torch.device) -> Tensor:
     """ln γ of each head (H,), in fp32 whatever the model's dtype: γ of a late head is 1 in bf16."""
@@ -147,15 +149,15 @@ class FullRetention:
 
 
 class RetentionState(Memory):
-    """A memory (layers, B, H, Dk, Dv) of fixed size, and what the last `extend` added to it, for `truncate`."""
+    """A memory (layers, B, H, Dk, Dv) of fixed size, and the last positions of the last `extend`, for `truncate`."""
 
     def __init__(self, layers: int, heads: int, width: int, value_width: int, x: Tensor, chunk: int) -> None:
         shape = (layers, len(x), heads, width, value_width)
         self.memory = torch.zeros(shape, dtype=torch.float32, device=x.device)
-        self.previous = self.memory  # before the last extend
+        self.previous = self.memory  # before the positions that can be taken back
         self.position = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) seen so far
-        self.count = torch.zeros_like(self.position)  # (B,) of those, in the last extend
-        self.recent: list[tuple[Tensor, Tensor]] = []  # its k and v by layer; none for one position
+        self.count = torch.zeros_like(self.position)  # (B,) of those, can be taken back
+        self.recent: list[tuple[Tensor, Tensor]] = []  # their k and v by layer; none for one position
         self.log_decay = log_decays(heads, x.device)
         self.width, self.chunk = width, chunk
 
@@ -176,17 +178,28 @@ class RetentionState(Memory):
         else:
             self.memory = torch.empty_like(self.memory)
             self.chunks = Chunks(n, self.chunk, self.log_decay, causal=True)
+        self.long = n > UNDOABLE
+        if self.long:
+            self.previous = self.previous.clone()  # goes on to the first position that can be taken back
+            self.settled = (self.count - UNDOABLE).clamp(min=0)  # (B,) the positions before that one
 
     def retain(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k (B, H, n, Dk), v (B, H, n, Dv) of layer `index` -> (B, H, n, Dv)."""
         if self.single:  # the recurrent form
             return q @ self.memory[index].addcmul_(k.transpose(-1, -2), v)
+        before = self.previous[index]
+        self.memory[index] = remember(before, k, v, self.count, self.log_decay)
+        mixed = self.chunks.mix(q, k, v, before)
+        if self.long:
+            self.previous[index] = remember(before, k, v, self.settled, self.log_decay)
+            last = self.settled[:, None] + torch.arange(UNDOABLE, device=k.device)  # (B, UNDOABLE)
+            k, v = (part.take_along_dim(last[:, None, :, None], 2) for part in (k, v))
         self.recent.append((k, v))
-        self.memory[index] = remember(self.previous[index], k, v, self.count, self.log_decay)
-        return self.chunks.mix(q, k, v, self.previous[index])
+        return mixed
 
     def finish(self) -> RetentionState:
         self.position = self.position + self.count
+        self.count = self.count.clamp(max=UNDOABLE)
         return self
 
     def select(self, rows: Tensor) -> RetentionState:
