@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vocolab import _compat
 from vocolab.metrics import Heard, Metric, Unmeasured
 from vocolab.metrics.opinion import DNSMOS, PESQ, DistillMOS
 
@@ -33,6 +34,7 @@ def test_pesq(speech):
 @pytest.mark.slow
 @pytest.mark.parametrize("metric, package", [(DNSMOS(), "speechmos"), (DistillMOS(), "distillmos")])
 def test_networks_that_hear_speech_alone(speech, metric, package):
+    _compat.torchaudio()  # distillmos imports it
     pytest.importorskip(package)
     clean, poor = value(metric, speech), value(metric, noisy(speech, 0))
     assert 5 > clean > poor + 0.5 and poor > 1
