@@ -60,6 +60,14 @@ def test_the_loss_sees_the_window_alone() -> None:
     assert model.loss(condition, codes, lengths).total != model.loss(condition, early, lengths).total
 
 
+def test_training_moves_each_response_by_a_random_phase() -> None:
+    model, (condition, codes, lengths) = windowed(), batch()
+    plain = [model.first_logits(condition, codes, lengths) for _ in range(2)]
+    assert torch.equal(*plain)
+    model.train()  # its dropout is 0
+    assert not torch.allclose(model.first_logits(condition, codes, lengths), plain[0], atol=1e-4)
+
+
 def test_the_text_is_learnt_as_without_a_window() -> None:
     """Its positions stand in the prefix, where nothing is hidden; only the positions' waves differ."""
     losses = []

@@ -64,10 +64,13 @@ class FirstCodebook(CodeModel):
     def _window(self, prefix: Tensor, frames: int = 0) -> Window | None:
         """What is seen behind prefixes of lengths (B,). `frames`: fewer than was trained, 0 for as many.
 
-        Two windows are a period: long enough for most prefixes, so that few of their positions are alike, and short
-        enough to be seen whole in training.
+        Two windows are a period: a period of four gave the same losses.
         """
-        return None if self.window is None else Window(frames or self.window, prefix, 2 * self.window)
+        if self.window is None:
+            return None
+        period = 2 * self.window
+        phase = torch.randint_like(prefix, period) if self.training else None
+        return Window(frames or self.window, prefix, period, phase)
 
     def set_text_weight(self, weight: float) -> None:
         """Raises `UsageError` where there are more symbols or languages than the classifier has classes, which are the
@@ -207,7 +210,7 @@ class AR(FirstCodebook):
     `drafts`: heads that guess frames ahead, for `Sampling.draft`.
     `window`: a frame sees the last so many frames, itself included, and always the text and the prompt
     (`backbones.Window`); None for all. So it speaks beyond the length it was trained on, in constant time a frame and
-    constant memory. Give less than half of the frames that responses of the training have, so that they teach it.
+    constant memory. Give a third of the frames that responses of the training have, or less, so that they teach it.
     """
 
     def __init__(

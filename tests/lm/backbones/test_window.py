@@ -188,6 +188,19 @@ def test_far_out_all_is_as_it_was_a_period_before(name):
     assert not torch.allclose(hidden[:, settled + frames :], hidden[:, settled:-frames], atol=1e-2)
 
 
+def test_a_phase_moves_the_response_alone():
+    model, x, of = make(("Llama", {})), inputs(2, 20), window(4, 6)
+    with torch.no_grad():
+        plain, moved, round_ = (
+            model(x, torch.tensor([20, 20]), causal=True, window=Window(of.frames, of.prefix, of.period, phase)).hidden
+            for phase in (None, torch.tensor([3, 0]), torch.tensor([of.period, 2 * of.period]))
+        )
+    torch.testing.assert_close(round_, plain, **TOLERANCE)
+    torch.testing.assert_close(moved[1], plain[1], **TOLERANCE)
+    torch.testing.assert_close(moved[0, :4], plain[0, :4], **TOLERANCE)
+    assert ((moved[0, 4:] - plain[0, 4:]).abs().amax(-1) > 1e-4).all()
+
+
 def test_waves_repeat_and_stay_what_they_were():
     rates = 10000.0 ** -(torch.arange(32) / 32)
     turns = repeating(rates, 750) * 750 / (2 * torch.pi)

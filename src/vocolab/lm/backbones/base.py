@@ -47,13 +47,15 @@ class Window:
         t - s < frames         the last `frames` frames of the response, t itself among them
 
     Positions repeat: n and n + `period` are one position, for an encoding whose waves all repeat in `period` positions
-    (`layers.repeating`). So nothing at frame 10,000 differs from what training saw, if training saw `period` positions.
-    `period` is at least `frames`, so that two frames which see each other are never one position.
+    (`layers.repeating`). `period` is at least `frames`, so that two frames which see each other are never one position.
+    In training the positions of a response are moved on by a random `phase`: so every position is met, and the distance
+    to the text does not tell how much was said. Hence nothing at frame 10,000 is new.
     """
 
     frames: int
     prefix: Tensor  # (B,)
     period: int
+    phase: Tensor | None = None  # (B,) added to the positions of the response in `forward`; None: 0
 
 
 class Backbone(nn.Module, ABC):

@@ -28,7 +28,10 @@ class WindowAttention:
         self.dropout = dropout
         self.period: int | None = window.period
         positions = torch.arange(length, device=window.prefix.device)
-        self.positions = positions[None] % window.period
+        place = positions[None]
+        if window.phase is not None:
+            place = place + window.phase[:, None] * (place >= window.prefix[:, None])
+        self.positions = place % window.period  # (B or 1, L)
         self.fixed = int(window.prefix.max())
         self.blocks: list[tuple[int, int, int, Tensor]] = []  # first and last query, first key after `fixed`, mask
         if length <= int(window.prefix.min()) + window.frames:
