@@ -177,7 +177,7 @@ def test_a_model_states_its_sampling_and_flags_override_it(work, capsys):
 def test_symbols_never_seen(speak):
     status, _, err = speak("straße 中中", "--ref", REFERENCE, "-o", "o.wav", *SHORT)
     assert status == 0
-    assert err.splitlines()[0] == "symbols the model never saw, spoken as <unk>: '中' × 2, 'ß' × 1"
+    assert err.splitlines()[0] == "symbols the model never saw, spoken as <unk>: 'ß' × 1, Han letters (中) × 2"
 
 
 def test_punctuation_never_seen_is_left_out_and_named(speak):

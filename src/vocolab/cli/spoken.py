@@ -147,17 +147,18 @@ def _write(name: str, target: Path, parts: Iterator[Part], settings: Settings, p
     """Write a text piece by piece; returns what is to be said of it."""
     from vocolab import audio
 
-    whole = Tally()
+    whole, said = Tally(), []
     with audio.growing(target, settings.sample_rate, settings.overwrite) as add:
         for part in parts:
             start = whole.samples / settings.sample_rate
             add(part.wav)
             whole.add(part)
+            said.append(part.piece.text)
             progress.done()
             if settings.by_piece:
                 _tell(name, target, part, start, settings, progress)
     if not settings.by_piece:
-        settings.print(whole.figures(settings.sample_rate) | {"pieces": whole.pieces}, target)
+        settings.print(whole.figures(settings.sample_rate) | {"pieces": whole.pieces, "text": " ".join(said)}, target)
     return f"{name} -> {target}, {whole.told(settings.sample_rate)}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vocolab.cli import stream
+from vocolab.cli import stream, words
 from vocolab.cli.outputs import check_is_wav, check_output, identities
 from vocolab.cli.progress import say
 from vocolab.cli.seeds import check_seed
@@ -21,7 +21,7 @@ from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path, read_lines
 
 if TYPE_CHECKING:
-    from vocolab.pipelines import TTS, Prompt
+    from vocolab.pipelines import Prompt
     from vocolab.pipelines.passages import Passage
 
 # The fields of `vocolab.lm.Sampling` as flags: type and help. The help repeats the defaults of the class, which takes
@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", "--output", metavar="OUT", type=local_path, help="OUT.wav, or a folder of 0001.wav …, numbered by line")
     add("--language", metavar="L", help="language of the text (default: the model's, if it has only one)")
+    add("--no-normalize", action="store_true", help="read the text as it stands, numbers and the like not put in words")
     add(
         "--input-prompt-length",
         metavar="S",
@@ -155,8 +156,10 @@ def run(args: argparse.Namespace) -> int:
     tts = TTS.from_checkpoint(args.checkpoint, device, args.dtype, args.codec, drafts=heads)
     sampling = tts.sampling_of_stream(**given) if args.stream else tts.sampling(**given)
     tts.lm.check_context(sampling.max_ar_context)
-    read = [passages.read(tts, text, name, args.language, args.ref_text, sampling) for name, text, _ in jobs]
-    _say_unknown(tts, read)
+    normalize = not args.no_normalize
+    read = [passages.read(tts, text, name, args.language, args.ref_text, sampling, normalize) for name, text, _ in jobs]
+    _say_left_out(read)
+    words.say_of(tts, read, [text for _, text, _ in jobs], args.language)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
     say(_heard(prompt, references))
     if args.stream:
@@ -240,15 +243,11 @@ def plan(
     return jobs
 
 
-def _say_unknown(tts: TTS, read: Iterable[Passage]) -> None:
-    """Name the pieces that are left out, and the symbols of the others that the training never saw."""
+def _say_left_out(read: Iterable[Passage]) -> None:
+    """Name the pieces of which the model knows no symbol."""
     for passage in read:
         for text in passage.left_out:
             say(f"{passage.name}: left out, the model knows no symbol of it: {shortened(text)!r}")
-    for found, what in ((tts.symbols.left_out, "left out"), (tts.symbols.unknown, "spoken as <unk>")):
-        if found:
-            counts = ", ".join(f"{symbol!r} × {count}" for symbol, count in found.most_common(10))
-            say(f"symbols the model never saw, {what}: {counts}")
 
 
 def _heard(prompt: Prompt, references: Sequence[Path]) -> str:

@@ -6,6 +6,7 @@ and those of several texts, are decoded together, and a piece sounds the same wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ class Passage:
     name: str  # what errors call it
     pieces: list[Piece]
     ids: list[list[int]]  # of each piece
+    words: str = ""  # all of it, as it is said
+    left_over: Counter[str] = field(default_factory=Counter)  # the characters that no rule put in words
     left_out: list[str] = field(default_factory=list)  # pieces of which the model knows no symbol
 
 
@@ -74,8 +77,10 @@ def read(
     language: str | None = None,
     ref_text: str | None = None,
     sampling: Sampling | None = None,
+    normalize: bool = True,
 ) -> Passage:
-    """A text, cut into pieces that the model can say and read as in training (see `TTS.read`).
+    """A text, put in words (unless told not to), cut into pieces that the model can say and read as in training (see
+    `TTS.read`).
 
     Pieces of which the model knows no symbol are left out and named. Raises `VocolabError` where there is nothing to
     say, more than can be said, or nothing that the model knows.
@@ -85,18 +90,23 @@ def read(
         raise VocolabError(what, name, "give it in parts")
     if not text.strip():
         raise VocolabError("empty text", name, "give something to say")
+    found = Passage(name, [], [])
+    if normalize:
+        said = tts.normalise(text, language)
+        text, found.left_over = said.text, said.left_over
+        ref_text = ref_text and tts.normalise(ref_text, language).text
+    found.words = text
     if not has_letters(text):
         what = f"no letter or digit in the text ({' '.join(text.split())[:20]!r})"
         raise VocolabError(what, name, "give something to say")
     longest = longest_piece(tts, sampling or tts.default_sampling, language, ref_text)
     pieces = cut(text, longest, language or "", lambda part: _measure(tts, part, language))
-    found = Passage(name, [], [])
     for piece in pieces:
         if len(pieces) > 1 and not tts.symbols.can_say(tts.symbols_of(piece.text, language)):
             found.left_out.append(piece.text)
             continue
         found.pieces.append(piece)
-        found.ids += tts.read([piece.text], language, [name], ref_text)
+        found.ids += tts.read([piece.text], language, [name], ref_text, normalize=False)
     if not found.pieces:
         what = f"the model knows no symbol of the text ({text.strip()[:20]!r})"
         raise VocolabError(what, name, "give text in the script and language of its training")

@@ -26,6 +26,7 @@ from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.pipelines.spoken_stream import BLOCK, LOOKAHEAD, WHOLE, Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
+from vocolab.text.normalisation import Normalised, Normaliser, for_language
 
 MAX_CHARACTERS = 1000  # of what is said in one piece: over a minute of speech, far more than any model has seen
 LONGEST_TEXT = 150  # symbols, where a checkpoint does not say how long the texts of its training were: ten seconds
@@ -151,12 +152,14 @@ class TTS(nn.Module):
         ref_rate: int | None = None,
         speed: float = 1.0,
         pause: float = 1.0,
+        normalize: bool = True,
         **sampling: Any,
     ) -> Tensor | list[Tensor]:
         """The waveform (T,) of a text, or a list of those of several, in the voice of `ref`: files, or
         waveforms (T,) or (1, T) of `ref_rate` Hz (default: `sample_rate`).
 
-        `ref_text`: what the references say, for a model with `needs_ref_text`. `sampling`: fields of
+        `ref_text`: what the references say, for a model with `needs_ref_text`. `normalize`: whether numbers and the
+        like are put in words first (`normalise`). `sampling`: fields of
         `vocolab.lm.Sampling`, such as `ar_temp=0.8`, where the model's own (`default_sampling`) are not wanted; the
         same seed gives the same speech.
         A text longer than those of the training is said in pieces (`pipelines.passages`), with pauses between them of
@@ -167,7 +170,7 @@ class TTS(nn.Module):
         texts = [text] if isinstance(text, str) else list(text)
         chosen, delivery = self.sampling(**sampling), Delivery(speed, pause)
         read = [
-            passages.read(self, text, f"text {number}", language, ref_text, chosen)
+            passages.read(self, text, f"text {number}", language, ref_text, chosen, normalize)
             for number, text in enumerate(texts, 1)
         ]
         prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
@@ -226,23 +229,26 @@ class TTS(nn.Module):
         language: str | None = None,
         names: Sequence[str] | None = None,
         ref_text: str | None = None,
+        normalize: bool = True,
     ) -> list[list[int]]:
-        """The ids of the symbols of each text, read as in training. A model that must know what the references say
-        reads `ref_text` and the text as one. `names`: what errors call the texts, by default "text 1" and so on.
+        """The ids of the symbols of each text, put in words by `normalise` unless told not to, and read as in training.
+        A model that must know what the references say reads `ref_text` and the text as one. `names`: what errors call
+        the texts, by default "text 1" and so on.
 
         Punctuation that the model never saw is left out and counted in `symbols.left_out`; other symbols that it never
         saw become `<unk>` and are counted in `symbols.unknown`. Raises `VocolabError` where it knows no letter at all.
         """
         self._check_ref_text(ref_text)
         _, language = self._language(language)
+        if normalize and ref_text is not None:
+            ref_text = self.normalise(ref_text, language).text
         found = []
         for number, text in enumerate(texts, 1):
             name = names[number - 1] if names else f"text {number}"
-            if not text.strip():
-                raise VocolabError("empty text", name, "give something to say")
-            if len(text) > MAX_CHARACTERS:
-                what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
-                raise VocolabError(what, name, "give less at once")
+            _check_length(text, name)
+            if normalize:
+                text = self.normalise(text, language).text
+                _check_length(text, name)
             whole_text = text if ref_text is None else f"{ref_text} {text}"
             symbols = self.text.symbols(whole_text, language)
             own = symbols if ref_text is None else self.text.symbols(text, language)
@@ -255,6 +261,17 @@ class TTS(nn.Module):
     def symbols_of(self, text: str, language: str | None = None) -> list[str]:
         """The symbols of a text, as in training; also of those that the model never saw."""
         return self.text.symbols(text, self._language(language)[1])
+
+    def normalise(self, text: str, language: str | None = None) -> Normalised:
+        """A text as people write it in words that the model can say, with what no rule could read
+        (`vocolab.text.normalisation`). A text of words alone comes back as it is.
+        """
+        return self.normaliser(language).normalise(text)
+
+    def normaliser(self, language: str | None = None) -> Normaliser:
+        """What `normalise` uses. Where the model was told no language, it is the phonemiser's, else English."""
+        _, language = self._language(language)
+        return for_language(language or self.text.default_language, numbers=not self.text.reads_numbers)
 
     def _check_ref_text(self, text: str | None) -> None:
         """Raises `VocolabError` where the text of the references is missing, too long or not wanted."""
@@ -419,3 +436,12 @@ class TTS(nn.Module):
             torch.full((rows,), prompt.codes.shape[1], device=device),
             torch.full((rows,), self._language(language)[0], device=device) if self.lm.languages else None,
         )
+
+
+def _check_length(text: str, name: str) -> None:
+    """Raises `VocolabError` for a text that is empty or too long."""
+    if not text.strip():
+        raise VocolabError("empty text", name, "give something to say")
+    if len(text) > MAX_CHARACTERS:
+        what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
+        raise VocolabError(what, name, "give less at once")

@@ -88,7 +88,7 @@ def _say(tts: TTS, utterance: Stored, voice: Stored, watch: Stopwatch) -> Said:
         raise VocolabError("no text", utterance.source, "choose a held-out utterance that has one")
     prompt = tts.get_prompt([voice.path], text=_ref_text(tts, voice))
     language = _language(tts, utterance)
-    texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice))
+    texts = tts.read([utterance.text], language, [utterance.key], _ref_text(tts, voice), normalize=False)
     spoken = watch("speak", lambda one: one.seconds, lambda: next(tts.speak(texts, prompt, language=language)))
     return Said(utterance, voice, prompt, spoken, audio.info(utterance.path).seconds)
 
@@ -161,7 +161,7 @@ def _alignment(tts: TTS, said: Said) -> tuple[Tensor, list[str]]:
     """How much each symbol adds to each frame of the first level, (N, L), and the N symbols."""
     model: Any = getattr(tts.lm, "ar", tts.lm)
     language = _language(tts, said.utterance)
-    ids = tts.read([said.utterance.text or ""], language, ref_text=_ref_text(tts, said.voice))
+    ids = tts.read([said.utterance.text or ""], language, ref_text=_ref_text(tts, said.voice), normalize=False)
     codes = said.spoken.codes[None].to(tts.device)
     lengths = torch.tensor([codes.shape[2]], device=tts.device)
     added = model.alignment(tts.condition(ids, said.prompt, language), codes, lengths)[0]

@@ -10,6 +10,8 @@ class Text(ABC):
     """Turns text into symbols, such as phonemes or characters. A symbol is a string; a `SymbolMap` gives it an id."""
 
     uses_language: bool = True  # whether the same text may give other symbols in another language
+    reads_numbers: bool = False  # whether it turns digits into what is said of them, in every language
+    default_language: str = ""  # of texts that come without one; empty: unknown
 
     @abstractmethod
     def symbols(self, text: str, language: str = "") -> list[str]:

@@ -31,6 +31,8 @@ class Phonemes(Text):
     Needs the extra `phonemes`.
     """
 
+    reads_numbers = True
+
     def __init__(self, default_language: str = "en-us"):
         self.default_language = default_language
         self._backends: dict[str, Any] = {}  # by espeak's language: making one takes longer than using it

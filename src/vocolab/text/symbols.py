@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 UNKNOWN, BEGIN, END, SPACE = "<unk>", "<s>", "</s>", " "
+APOSTROPHES = ("'", "’", "ʼ")  # punctuation that belongs to a word
 SPECIAL = (UNKNOWN, BEGIN, END, SPACE)  # ids 0 to 3
 
 
@@ -33,13 +34,17 @@ class SymbolMap:
         """`<s>`, the symbols, `</s>` as ids.
 
         A symbol without an id is left out where it is punctuation, and counted in `left_out`: a model that never saw a
-        full stop would make noise of it. Any other becomes `<unk>`, and is counted in `unknown`.
+        full stop would make noise of it. Where it parted words (`well-known`), a space does. Any other becomes `<unk>`,
+        and is counted in `unknown`.
         """
         symbols = list(symbols)
-        kept = [symbol for symbol in symbols if symbol in self._ids or not is_punctuation(symbol)]
-        if len(kept) < len(symbols):
-            self.left_out.update(s for s in symbols if s not in self._ids and is_punctuation(s))
-            kept = single_spaces(kept)
+        left_out = [symbol for symbol in symbols if symbol not in self._ids and is_punctuation(symbol)]
+        if left_out:
+            self.left_out.update(left_out)
+            parted = (SPACE if s in left_out and s not in APOSTROPHES else s for s in symbols)
+            kept = single_spaces(s for s in parted if s not in left_out)
+        else:
+            kept = symbols
         self.unknown.update(symbol for symbol in kept if symbol not in self._ids)
         return [self._ids[BEGIN], *(self._ids.get(symbol, 0) for symbol in kept), self._ids[END]]
 
