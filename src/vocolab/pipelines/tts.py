@@ -192,6 +192,7 @@ class TTS(nn.Module):
         lookahead: float | None = LOOKAHEAD,
         context: float | None = None,
         pause: float = 1.0,
+        normalize: bool = True,
         **sampling: Any,
     ) -> Iterator[Tensor]:
         """The waveform of a text in chunks (T,), each as soon as it can be spoken; otherwise as a call of the model.
@@ -200,7 +201,7 @@ class TTS(nn.Module):
         `pause` times the usual pauses (see `spoken_stream.say`).
         """
         chosen = self.sampling_of_stream(**sampling)
-        read = passages.read(self, text, language=language, ref_text=ref_text, sampling=chosen)
+        read = passages.read(self, text, language=language, ref_text=ref_text, sampling=chosen, normalize=normalize)
         prompt = self.get_prompt(listed(ref), text=ref_text, sample_rate=ref_rate)
         found = spoken_stream.say(
             self, read, prompt, chosen, language, seed, block=block, lookahead=lookahead, context=context, pause=pause
