@@ -19,7 +19,7 @@ def plain(text: str) -> str:
     digits of all scripts as 0 to 9, without marks that are neither seen nor heard, and spaces around dashes.
     """
     text = _GROUP_SPACE.sub("", text)
-    text = re.sub(r"(?<=\d)[，．：](?=\d)", lambda m: unicodedata.normalize("NFKC", m[0]), text)
+    text = re.sub(r"(?<=\d)[．：](?=\d)", lambda m: unicodedata.normalize("NFKC", m[0]), text)
     text = _FRACTION.sub(lambda m: f"{m[1]} {unicodedata.normalize('NFKC', m[2])}", text)
     text = "".join(c if _KEPT.match(c) else unicodedata.normalize("NFKC", c) for c in text)
     text = "".join(_visible(c) for c in unicodedata.normalize("NFC", text))

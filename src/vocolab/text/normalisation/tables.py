@@ -81,11 +81,7 @@ SPELLINGS: dict[str, Spelling] = {
 }  # fmt: skip
 
 # The form of the day in a date, a set of rules of unicode-rbnf; of the others, the cardinal.
-DAYS = {
-    "de": "spellout-ordinal-r",
-    "ru": "spellout-ordinal-neuter-genitive",
-    "pl": "spellout-ordinal-masculine-genitive",
-}
+DAYS = {"de": "spellout-ordinal-r", "ru": "spellout-ordinal-neuter-genitive"}
 FIRST = {"fr": "premier", "it": "primo"}  # of a month
 LOCAL_NAMES = {("ru", "RUB"): ("рубль", "рубля", "рублей", "рубля"), ("es", "USD"): ("dólar", "dólares"), ("fr", "USD"): ("dollar", "dollars"), ("de", "USD"): ("Dollar", "Dollar"), ("ru", "USD"): ("доллар", "доллара", "долларов", "доллара")}  # fmt: skip
 TENTHS = {"ru": (("целая", "целых"), (("десятая", "десятых"), ("сотая", "сотых"), ("тысячная", "тысячных")))}
