@@ -22,10 +22,11 @@ def abbreviations(text: str, words: Words) -> str:
         known = "|".join(sorted(map(re.escape, spelling.abbreviations), key=len, reverse=True))
 
         def say(m: re.Match[str]) -> str:
-            ends = not m[2] or (m[1] in spelling.final and m[2][-1].isupper())
-            return spelling.abbreviations[m[1]] + "." * (ends and m[1].endswith(".")) + m[2]
+            behind = m[2].strip()
+            ends = not behind or (m[1] in spelling.final and behind.isupper())
+            return spelling.abbreviations[m[1]] + "." * (ends and m[1].endswith("."))
 
-        text = re.sub(rf"(?<![\w.])({known})(?!\w)((?=[^\w\s])|\s+\S|\s*$)", say, text)
+        text = re.sub(rf"(?<![\w.])({known})(?!\w)(?=(\s*\S?))", say, text)
     return _initials(text)
 
 
