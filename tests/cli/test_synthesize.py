@@ -488,3 +488,32 @@ def test_the_flags_of_the_reference_are_taken():
     assert known >= set(
         "--ar-temp --nar-temp --min-ar-temp --min-nar-temp --top-p --top-k --repetition-penalty --repetition-penalty-decay --length-penalty --beam-width --mirostat-tau --mirostat-eta --max-ar-steps --max-nar-levels --max-ar-context --input-prompt-length --language --device --dtype --amp --seed --json".split()
     )
+
+
+def test_text_as_people_write_it_is_said_in_words(speak):
+    """As if the words had been written, and said so; the JSON line holds them."""
+    args = ["--ref", REFERENCE, "--json", *SHORT]
+    status, out, err = speak("The 2 dogs cost $3.50 — Привет ∑!", *args, "-o", "a.wav")
+    words = "The two dogs cost three dollars and fifty cents — Привет ∑!"
+    assert status == 0 and json.loads(out)["text"] == words
+    lines = err.splitlines()
+    assert lines[0] == "text in words: English rules"
+    assert "symbols the model never saw, spoken as <unk>: '∑' × 1, Cyrillic letters (привет) × 6" in lines
+    assert speak(words, *args, "-o", "b.wav")[0] == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+
+
+def test_the_text_as_it_stands(speak):
+    status, out, err = speak("a 2", "--no-normalize", "--ref", REFERENCE, "-o", "a.wav", "--json", *SHORT)
+    assert status == 0 and json.loads(out)["text"] == "a 2"
+    assert err.splitlines()[0] == "symbols the model never saw, spoken as <unk>: '2' × 1"
+
+
+def test_a_text_of_emoji_is_said_by_their_names(speak):
+    status, out, _ = speak("😀😀", "--ref", REFERENCE, "-o", "a.wav", "--json", *SHORT)
+    assert status == 0 and json.loads(out)["text"] == "grinning face, grinning face"
+    status, _, err = speak("😀😀", "--no-normalize", "--ref", REFERENCE, "-o", "b.wav", *SHORT)
+    assert status == 1 and not Path("b.wav").exists()
+    assert (
+        err.splitlines()[-1] == "vocolab: error: no letter or digit in the text ('😀😀'): TEXT: give something to say"
+    )

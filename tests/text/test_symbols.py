@@ -47,3 +47,9 @@ def test_a_text_can_be_said_where_a_letter_of_it_is_known():
     symbols = SymbolMap.of([["h", "ɔ̃", "ˈ", " ", ".", "1"]])
     assert all(symbols.can_say(text) for text in (["h"], ["x", "h"], ["ɔ̃"], ["1", "."], [".", "…"]))
     assert not any(symbols.can_say(text) for text in ([], [" "], ["x"], ["ˈ", "x", " ", "."], ["…", " "]))
+
+
+def test_words_stay_apart_where_the_mark_between_them_is_left_out():
+    symbols = SymbolMap.of([["a", "b", " "]])
+    assert symbols.ids("a-b") == symbols.ids("a b") and symbols.ids("a'b") == symbols.ids("ab")
+    assert symbols.left_out == {"-": 1, "'": 1}

@@ -91,13 +91,14 @@ def read(
     if not text.strip():
         raise VocolabError("empty text", name, "give something to say")
     found = Passage(name, [], [])
+    written = text
     if normalize:
         said = tts.normalise(text, language)
         text, found.left_over = said.text, said.left_over
         ref_text = ref_text and tts.normalise(ref_text, language).text
     found.words = text
     if not has_letters(text):
-        what = f"no letter or digit in the text ({' '.join(text.split())[:20]!r})"
+        what = f"no letter or digit in the text ({' '.join(written.split())[:20]!r})"
         raise VocolabError(what, name, "give something to say")
     longest = longest_piece(tts, sampling or tts.default_sampling, language, ref_text)
     pieces = cut(text, longest, language or "", lambda part: _measure(tts, part, language))
@@ -108,7 +109,7 @@ def read(
         found.pieces.append(piece)
         found.ids += tts.read([piece.text], language, [name], ref_text, normalize=False)
     if not found.pieces:
-        what = f"the model knows no symbol of the text ({text.strip()[:20]!r})"
+        what = f"the model knows no symbol of the text ({written.strip()[:20]!r})"
         raise VocolabError(what, name, "give text in the script and language of its training")
     return found
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from vocolab.text.normalisation.scripts import left_over
 
+_TIMES = 5
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 
 
@@ -36,9 +37,20 @@ class Normaliser(ABC):
         text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
         blank = _BLANK_LINES.search(text)
         said = "\n\n" if blank else "\n"
-        parts = [self.paragraph(part) for part in (_BLANK_LINES.split(text) if blank else text.split("\n"))]
+        parts = [self._settled(part) for part in (_BLANK_LINES.split(text) if blank else text.split("\n"))]
         whole = said.join(parts)
         return Normalised(whole, left_over(whole, self.language))
+
+    def _settled(self, text: str) -> str:
+        """A paragraph in words that are words to the rules too: those of one may show another what it can read, as in
+        0Dr. A few times do for what people write.
+        """
+        for _ in range(_TIMES):
+            said = self.paragraph(text)
+            if said == text:
+                break
+            text = said
+        return text
 
     @abstractmethod
     def paragraph(self, text: str) -> str:

@@ -8,7 +8,7 @@ import unicodedata
 # Compatibility forms that would lose their meaning as plain letters and digits: x² is not x2, 1º is not 1o. NFKC would
 # also turn … into three full stops, which end no sentence, and spacing accents into a space and a mark.
 # The punctuation of Chinese and Japanese is their own.
-_KEPT = re.compile("[²³ªº…´¨¯¸˘˙˚˛˜˝，．！？：；（）［］｛｝＂＇～]")
+_KEPT = re.compile("[²³ªº№…´¨¯¸˘˙˚˛˜˝，．！？：；（）［］｛｝＂＇～]")
 _FRACTION = re.compile(r"(\d?)([¼-¾⅐-⅞↉])")
 _GROUP_SPACE = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'’](?=\d{3}(?!\d))")  # 10 000, 10'000
 _INVISIBLE = {"Cf", "Cc"}  # zero-width marks, directions of writing, controls
