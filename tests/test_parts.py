@@ -21,7 +21,7 @@ from vocolab.imports import import_parts
 from vocolab.lm import AR, NAR, LanguageModel
 from vocolab.lm.backbones import Backbone, Transformer
 from vocolab.parts import build, check_imported, describe, modules_of
-from vocolab.text import Text
+from vocolab.text import Characters, Phonemes, Text
 from vocolab.vocoders import Discriminator, Ensemble, MultiPeriodDiscriminator, Vocoder, Vocos, WaveLoss
 
 BASES = {
@@ -49,6 +49,7 @@ REQUIRED = {
     "LayerStack": {"encoder": Whisper(), "stacked": [0, 1]},
     "LayerWeights": {"vocoder": TINY_VOCODER, "in_channels": 8},
     "KMeansCodec": {"encoder": Whisper(layer=1)},
+    "NormalizedText": {"text": Characters()},
     "AR": {"backbone": TINY},
     "NAR": {"backbone": TINY},
     "Unified": {"backbone": TINY},
@@ -83,6 +84,7 @@ SMALL = {
     "EnCodec": {"bandwidth": 3.0},
     "KMeansCodec": {"encoder": Whisper(layer=1), "levels": 3, "size": 16, "vocoder": "last.ckpt"},
     "Phonemes": {"default_language": "fr-fr"},
+    "NormalizedText": {"text": Phonemes("fr-fr")},
     "AR": {"backbone": TINY, "levels": 2, "size": 16, "text_weight": 0.0, "corrupt": 0.1},
     "NAR": {"backbone": TINY, "levels": 2, "size": 16, "voice_summary": True},
     "Unified": {"backbone": TINY, "levels": 2, "size": 16},

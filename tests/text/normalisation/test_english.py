@@ -80,4 +80,4 @@ def test_any_characters_and_no_letter_is_lost(anything, foreign):
     english.normalise(anything)
     said = unicodedata.normalize("NFKC", english.normalise(foreign).text).casefold()
     for letter in re.sub(r"[\W\d_]", "", unicodedata.normalize("NFKC", foreign)):
-        assert letter.isascii() or letter.casefold() in said
+        assert letter.isascii() or letter == "ʼ" or letter.casefold() in said  # an apostrophe is one of any kind

@@ -74,6 +74,7 @@ def test_any_characters(language, text):
 
 def test_names_of_languages():
     assert for_language("en-us") is not None and for_language("").language == for_language("en_GB").language == "en"
+    assert for_language("nb").name == "rules for Norwegian (unicode-rbnf, Babel)"
     assert for_language("cmn").name == "rules for Chinese (WeText)"
     assert for_language("fr-fr").name == "rules for French (unicode-rbnf, Babel)"
 
@@ -98,6 +99,12 @@ def test_emoji_without_the_package(monkeypatch):
     monkeypatch.setattr(emoji, "package", lambda: None)
     assert for_language("en").normalise("ok 👍🏽😀").text == "ok thumbs up sign, grinning face"
     assert for_language("de").normalise("ok 👍").left_over == {"👍": 1}
+
+
+def test_a_locale_without_rules_of_numbers():
+    assert for_language("se").normalise("5").text  # it has some
+    for language in ("mr", "zz", "x" * 300, "é"):
+        assert for_language(language).normalise("5 a").left_over == {"5": 1}
 
 
 def test_paragraphs_stay():

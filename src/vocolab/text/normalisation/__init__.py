@@ -39,7 +39,7 @@ def for_language(language: str = "", numbers: bool = True) -> Normaliser:
     `numbers`: whether plain numbers become words too. A phonemiser that reads them needs the rest alone.
     """
     base = (language or "en").lower().replace("_", "-").partition("-")[0]
-    base = {"cmn": "zh"}.get(base, base)
+    base = {"cmn": "zh", "nb": "no"}.get(base, base)
     if base == "en":
         return RuleBased(English(), numbers)
     try:

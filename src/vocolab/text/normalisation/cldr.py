@@ -32,6 +32,8 @@ class CLDR(Words):
         self._purposes: Any = FormatPurpose
         self.language = language
         self.name = f"rules for {self._locale.english_name} (unicode-rbnf, Babel)"
+        if self.cardinal(2) == "2":
+            raise LookupError(language)  # its locale has no rules of numbers
         self.spelling = self._spelling(SPELLINGS.get(language, Spelling()))
 
     def cardinal(self, n: int) -> str:
@@ -176,9 +178,13 @@ class CLDR(Words):
 
         if isinstance(n, int) and abs(n) >= 10**15:
             return self.digits(str(n))
-        try:
-            found = self._engine.format_number(str(n), purpose)
-        except (NoRuleForNumberError, ValueError):  # it has none of this kind
-            found = self._engine.format_number(str(n), self._purposes.CARDINAL)
+        for kind in (purpose, self._purposes.CARDINAL):
+            try:
+                found = self._engine.format_number(str(n), kind)
+                break
+            except (NoRuleForNumberError, ValueError):  # it has none of this kind
+                continue
+        else:
+            return str(n)  # left over
         said = found.text_by_ruleset.get(ruleset) or found.text
         return " ".join(said.replace(_HYPHEN, "").replace("ʼ", "'").split())
