@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocolab.text.normalisation import for_language
@@ -67,6 +67,7 @@ WRITTEN = st.lists(st.tuples(PIECES, st.sampled_from(["", " "])), max_size=12).m
 )
 
 
+@settings(deadline=None)
 @given(WRITTEN)
 def test_no_digit_is_left_and_words_stay_as_they_are(text):
     once = english.normalise(text).text
@@ -74,6 +75,7 @@ def test_no_digit_is_left_and_words_stay_as_they_are(text):
     assert english.normalise(once).text == once
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(st.characters(min_codepoint=128)))
 def test_any_characters_and_no_letter_is_lost(anything, foreign):
     """Letters that no abbreviation, address or Roman numeral of English has, all stay."""

@@ -58,7 +58,7 @@ LANGUAGES = "de fr es it pt nl ru pl uk sv tr ko ar hi el zh ja".split()
 PIECES = "a ж 你 Dr. 0 5 05 1999 3,50 3.50 1.234 1,234 -5 98% 3,50€ $5 10:30 5.5.2021 2021-05-05 5. 1º 2e 5km ½ № 😀 . , ! ' « —".split()
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)  # a language is loaded when it is first met
 @given(st.sampled_from(LANGUAGES), st.lists(st.sampled_from(PIECES), max_size=8), st.sampled_from(["", " "]))
 def test_no_digit_is_left_and_words_stay_as_they_are(language, pieces, between):
     once = for_language(language).normalise(between.join(pieces)).text
@@ -66,7 +66,7 @@ def test_no_digit_is_left_and_words_stay_as_they_are(language, pieces, between):
     assert for_language(language).normalise(once).text == once
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)  # a language is loaded when it is first met
 @given(st.sampled_from([*LANGUAGES, "xx"]), st.text())
 def test_any_characters(language, text):
     for_language(language).normalise(text)
@@ -104,7 +104,7 @@ def test_emoji_without_the_package(monkeypatch):
 def test_a_locale_without_rules_of_numbers():
     assert for_language("se").normalise("5").text  # it has some
     for language in ("mr", "zz", "x" * 300, "é"):
-        assert for_language(language).normalise("5 a").left_over == {"5": 1}
+        assert for_language(language).normalise("5").left_over == {"5": 1}
 
 
 def test_paragraphs_stay():
