@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,8 @@ class CLDR(Words):
     """
 
     def __init__(self, language: str):
+        if not re.fullmatch("[a-z]{2,3}", language):
+            raise LookupError(language)  # what else a corpus may call a language is no file of the packages
         with required("unicode_rbnf", "normalisation"):
             from unicode_rbnf import FormatPurpose, RbnfEngine
         with required("babel", "normalisation"):
