@@ -3,8 +3,8 @@
 A guess is right where it is the token that plain decoding draws there. That token is a function of the logits, of the
 tokens before and of the frame's own uniform number (`sampling.sample`), and the pass gives the logits. So the codes are
 those of plain decoding, whatever the sampling and however good the guesses (but for the rounding of floating-point
-numbers in passes of another length). The guesses are drawn with the same uniform numbers, which makes them right more
-often than the likeliest tokens would be.
+numbers in passes of another length). The guesses are drawn with the same uniform numbers: a head that had the model's
+own distribution would always be right.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """Heads that guess the frames after the next one, so that one pass of the backbone can test several (Medusa, Cai et al.
-2024). Each head also sees the tokens guessed before its own (Hydra, Ankner et al. 2024), without which it guesses much
-worse.
+2024). Each head also sees the tokens guessed before its own (Hydra, Ankner et al. 2024).
 """
 
 from __future__ import annotations
