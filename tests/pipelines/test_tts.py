@@ -216,7 +216,7 @@ def test_references_with_text_that_will_not_do(continuing, tmp_path):
     with pytest.raises(UsageError, match="are heard whole: --input-prompt-length: leave it out"):
         continuing.get_prompt([VOICE], 2.0, "so it is")
     with pytest.raises(VocolabError, match="text of 1,002 characters, at most 1,000 are taken: --ref-text: give a sh"):
-        continuing("hello", ref=VOICE, ref_text="so " * 334)
+        continuing("hello", ref=VOICE, ref_text="so " * 333 + "sos")
     wav = audio.read(VOICE, 16000)[0]
     audio.write(tmp_path / "long.wav", wav.repeat(8)[: 28 * 16000], 16000)
     with pytest.raises(VocolabError, match="32.9 s of references, at most 30 s are heard with their text: --ref: give"):
