@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vocolab.cli.progress import Files, say
 from vocolab.cli.seeds import check_seed
-from vocolab.cli.synthesize import SAMPLING
+from vocolab.cli.synthesize import add_sampling, given_sampling
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
 from vocolab.remote import model_file, model_path, url_of
@@ -69,10 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the prompt a language model hears (default: 3)",
     )
     add("--language", metavar="L", help="of --list (default: the model's, if it has only one)")
-    group = parser.add_argument_group("sampling", "of a language model, where its own settings are not wanted")
-    for name, (kind, text) in SAMPLING.items():
-        metavar = {int: "N", float: "X", str: "NAME"}[kind]
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=kind, help=text)
+    add_sampling(parser.add_argument_group("sampling", "of a language model, where its own settings are not wanted"))
     add("-o", "--output", metavar="DIR", type=local_path, help="folder for results.json, results.csv and index.html")
     add("--metrics", metavar="NAME", nargs="+", default=[], help="what to measure (default: all that can be had)")
     add(
@@ -206,7 +203,7 @@ def _speech(args: argparse.Namespace, device: str) -> Subject:
     from vocolab.pipelines import TTS
 
     tts = TTS.from_checkpoint(model_file(args.checkpoint), device, codec=args.codec)
-    sampling = tts.sampling(**{name: value for name in SAMPLING if (value := getattr(args, name)) is not None})
+    sampling = tts.sampling(**given_sampling(args))
     voices = {}
     if args.list is not None:
         sentences = read_list(args.list, args.language)

@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vocolab.cli import stream, words
 from vocolab.cli.outputs import check_is_wav, check_output, identities
@@ -98,8 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "sampling", "A model states what suits it (see --checkpoint CKPT --help); the defaults below are for the rest."
     )
-    for name, (kind, text) in SAMPLING.items():
-        group.add_argument(_flag(name), metavar={int: "N", float: "X", str: "NAME"}[kind], type=kind, help=text)
+    add_sampling(group)
     add("--speed", metavar="X", type=float, default=1.0, help=SPEED)
     add("--pause", metavar="X", type=float, default=1.0, help=PAUSE)
     add("--retries", metavar="N", type=int, default=2, help=RETRIES)
@@ -114,6 +113,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print frames, stopped, seconds, tokens_per_s, passes, path, sampling: a line a text, with --join a piece",
     )
     add("--overwrite", action="store_true", help="replace existing outputs")
+
+
+def add_sampling(group: argparse._ArgumentGroup) -> None:
+    for name, (kind, text) in SAMPLING.items():
+        group.add_argument(_flag(name), metavar={int: "N", float: "X", str: "NAME"}[kind], type=kind, help=text)
+
+
+def given_sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Sampling` that the command line names."""
+    return {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
 
 
 def epilog(arguments: Sequence[str]) -> str | None:
@@ -148,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     from vocolab.pipelines import TTS, passages
 
     delivery = passages.Delivery(args.speed, args.pause, args.retries)
-    given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
+    given = given_sampling(args)
     heads = Path(args.draft) if args.draft and os.path.isfile(args.draft) else None
     if heads is not None:
         given["draft"] = "medusa"
