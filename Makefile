@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart quickstart-tts test test-slow mutants lint bench bench-env env clean
+.PHONY: quickstart quickstart-tts test test-slow mutants lint bench bench-env metrics-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
@@ -17,11 +17,14 @@ quickstart-tts: env
 	$(BIN)/vocolab report runs/quickstart-tts
 
 # Two processes of one thread each: half the time of one process of two threads. A file's tests stay in one process.
+# -rs: which tests were skipped, and why.
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs
 
-test-slow: env
-	$(BIN)/python -m pytest -m slow
+# What takes minutes, and all tests of the metrics: some skip in `make test`, where their packages are too large or compile.
+test-slow: metrics-env
+	$(BIN)/python -m pytest -m slow -rs
+	$(BIN)/python -m pytest -rs tests/metrics tests/evaluation
 
 # Small changes put into the code, one at a time: which does no test notice? About an hour; `[tool.mutmut]` names the files.
 mutants: env
@@ -39,9 +42,12 @@ bench: bench-env
 		$(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; \
 	done
 
-# Resemblyzer asks for a package of voice activity detection that no longer builds; webrtcvad-wheels is the same with wheels.
-bench-env: env
+bench-env: metrics-env
 	$(BIN)/pip install -q -e ".[bench]"
+
+# Resemblyzer asks for a package of voice activity detection that no longer builds; webrtcvad-wheels is the same with wheels.
+metrics-env: env
+	$(BIN)/pip install -q -e ".[metrics]"
 	$(BIN)/pip install -q --no-deps resemblyzer==0.1.4
 
 # torchscale, which a test holds RetNet against, would bring an old torchvision: so it comes without its dependencies.

@@ -123,6 +123,50 @@ def test_files_without_a_partner(copies, tmp_path, capsys):
     assert "no pairs: no two files have the same stem" in last_line(capsys)
 
 
+def listed(folder: Path, lines: list[str]) -> Path:
+    path = folder / "pairs.tsv"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_pairs_by_a_list(folders, tmp_path, capsys):
+    """As by the folders; a pair whose stem is not the only one is named by its path."""
+    generated, reference = folders
+    lines = [f"{generated}/{stem}.wav\t{reference}/3001/{stem}.wav" for stem in STEMS]
+    assert main(["evaluate", "--pairs", listed(tmp_path, [*lines, ""]), "-o", tmp_path / "out", *QUICK]) == 0
+    assert evaluate(folders, tmp_path / "folders") == 0
+    assert results(tmp_path / "out")["metrics"] == results(tmp_path / "folders")["metrics"]
+    (tmp_path / "b").mkdir()
+    shutil.copy(generated / "0000.wav", tmp_path / "b")
+    more = f"b/0000.wav\t{reference}/3001/0000.wav\twhat is said"
+    assert main(["evaluate", "--pairs", listed(tmp_path, [*lines, more]), "-o", tmp_path / "two", *QUICK]) == 0
+    assert list(results(tmp_path / "two")["utterances"])[1:] == ["0001", "0002", "b-0000"]
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("a.wav b.wav", "not a pair (1 fields between tabs): pairs.tsv:2: write a generated and"),
+        ("0000.wav\tb.wav", "no such file 'b.wav': pairs.tsv:2: correct the path"),
+        ("0000.wav\t0000.wav", "a second '0000': pairs.tsv:2: list each generated file once"),
+    ],
+)
+def test_a_line_of_a_list_that_is_wrong(folders, line, complaint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folders[0] / "0000.wav", tmp_path)
+    listed(Path(), ["0000.wav\t0000.wav", line])
+    assert main(["evaluate", "--pairs", "pairs.tsv", "-o", "out", *QUICK]) == 1
+    assert last_line(capsys).startswith(f"vocolab: error: {complaint}")
+    assert {path.name for path in tmp_path.iterdir()} == {"0000.wav", "pairs.tsv"}
+
+
+def test_a_list_of_nothing(tmp_path, capsys):
+    assert main(["evaluate", "--pairs", listed(tmp_path, [""]), "-o", tmp_path / "out"]) == 1
+    assert "no pairs: a list without lines" in last_line(capsys)
+    assert main(["evaluate", "--pairs", tmp_path / "none.tsv", "-o", tmp_path / "out"]) == 1
+    assert last_line(capsys) == f"vocolab: error: no such file: {tmp_path}/none.tsv: correct --pairs"
+
+
 def test_rates_may_be_mixed(copies, tmp_path, capsys):
     for stem, rate in (("0000", 8000), ("0001", 48000)):
         wav, _ = audio.read(copies[0] / f"{stem}.wav", rate)
@@ -147,6 +191,13 @@ def test_a_file_that_cannot_be_used_leaves_the_others(copies, side, tmp_path, ca
     assert err.splitlines()[-1] == f"vocolab: error: {what}: {tmp_path / 'out'}: see the lines above"
     assert results(tmp_path / "out")["metrics"]["stoi"]["n"] == 2
     assert list(results(tmp_path / "out")["failed"]) == ["0001"]
+
+
+def test_a_file_that_is_no_sound_leaves_the_others(copies, tmp_path, capsys):
+    (copies[0] / "0000.wav").write_bytes(b"")
+    assert evaluate(copies, tmp_path / "out") == 1
+    assert "[1/3] 0000: not a readable sound file" in capsys.readouterr().err
+    assert results(tmp_path / "out")["metrics"]["stoi"]["n"] == 2
 
 
 def test_silence_and_speech_shorter_than_a_window(copies, tmp_path, capsys):

@@ -126,7 +126,7 @@ def test_a_language_model_from_a_list_to_figures(lm_checkpoint, tmp_path):
     "args, line",
     [
         ([], "nothing to evaluate: command line: give --generated DIR and --reference DIR, or --checkpoint CKPT and --corpus PATH"),
-        (["--generated", "a"], "not one thing to evaluate: command line: give --generated with --reference, or --corpus (or --list) with --checkpoint"),
+        (["--generated", "a"], "not one thing to evaluate: command line: give --generated with --reference, or --pairs, or --corpus (or --list) with --checkpoint"),
         (["--corpus", "none"], "no such corpus: none: give a folder, a manifest or a recipe with --corpus"),
         (["--corpus", "a", "--limit", "0"], "--limit is 0: command line: give at least 1"),
         (["--corpus", "a", "--seconds", "9", "4"], "--seconds is 9 4: command line: give the shortest, then the longest"),

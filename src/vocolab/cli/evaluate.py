@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--generated", metavar="DIR", type=local_path, help="speech to judge, STEM.wav (or .flac, .opus, …)")
     add("--reference", metavar="DIR", type=local_path, help="recordings of the same words by the same stems")
+    add(
+        "--pairs",
+        metavar="FILE",
+        type=local_path,
+        help="instead of the two folders: a generated and a reference file a line, with a tab between them",
+    )
     add("--common", action="store_true", help="leave out files without a partner")
     add(
         "--checkpoint",
@@ -140,11 +146,12 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse wrong arguments before anything is read or computed."""
     if args.output is None:
         raise UsageError("no output", "command line", "say where with -o DIR")
-    pairs, model = (args.generated, args.reference), (args.checkpoint, args.corpus, args.list)
-    if any(pairs) and (any(model) or not all(pairs)):
-        remedy = "give --generated with --reference, or --corpus (or --list) with --checkpoint"
+    folders, model = (args.generated, args.reference), (args.checkpoint, args.corpus, args.list)
+    given = [any(folders), args.pairs is not None, any(model)]
+    if sum(given) > 1 or any(folders) != all(folders):
+        remedy = "give --generated with --reference, or --pairs, or --corpus (or --list) with --checkpoint"
         raise UsageError("not one thing to evaluate", "command line", remedy)
-    if not any(pairs) and (args.corpus is None) == (args.list is None):
+    if not any(given[:2]) and (args.corpus is None) == (args.list is None):
         remedy = "give --generated DIR and --reference DIR, or --checkpoint CKPT and --corpus PATH"
         raise UsageError("nothing to evaluate", "command line", remedy)
     for flag, number in (("--limit", args.limit), ("--conversions", args.conversions)):
@@ -153,7 +160,8 @@ def _check(args: argparse.Namespace) -> None:
     low, high = args.seconds
     if not 0 <= low <= high:
         raise UsageError(f"--seconds is {low:g} {high:g}", "command line", "give the shortest, then the longest")
-    for path, flag in ((args.checkpoint, "--checkpoint"), (args.codec, "--codec"), (args.list, "--list")):
+    files = {"--checkpoint": args.checkpoint, "--codec": args.codec, "--list": args.list, "--pairs": args.pairs}
+    for flag, path in files.items():
         if path is not None and not url_of(path) and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")
     check_seed(args.seed)
@@ -164,6 +172,10 @@ def _subject(args: argparse.Namespace, device: str) -> Subject:
         from vocolab.evaluation import folder_pairs
 
         return folder_pairs(args.generated, args.reference, args.common)
+    if args.pairs is not None:
+        from vocolab.evaluation import listed_pairs
+
+        return listed_pairs(args.pairs)
     if _is_language_model(args.checkpoint):
         return _speech(args, device)
     if args.list is not None:

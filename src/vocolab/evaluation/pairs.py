@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +14,9 @@ from vocolab import audio
 from vocolab.data.corpora.listing import Transcripts
 from vocolab.errors import UsageError, VocolabError
 from vocolab.evaluation.sample import Made, Sample, Subject
+from vocolab.files import local_path, read_lines
+
+LINE = "write a generated and a reference file with a tab between them, then a tab and the text if it is known"
 
 
 def folder_pairs(generated: Path, reference: Path, common: bool = False) -> Subject:
@@ -33,6 +39,45 @@ def folder_pairs(generated: Path, reference: Path, common: bool = False) -> Subj
     texts = {path: transcripts.of(path) for path in sorted(theirs[stem] for stem in both)}
     samples = [_sample(stem, ours[stem], theirs[stem], texts[theirs[stem]], reference) for stem in both]
     return _subject(samples, [ours[s] for s in both], {"generated": str(generated), "reference": str(reference)})
+
+
+def listed_pairs(path: Path) -> Subject:
+    """The pairs of a list: a generated and a reference file a line, and the text if it is known, with tabs between.
+    Files are relative to the list's folder.
+
+    A pair is named by the stem of its generated file, or by its whole path where two have the same stem. A text that is
+    not given is looked for beside the reference. Raises `VocolabError` naming the line at fault.
+    """
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    if not lines:
+        raise VocolabError("no pairs: a list without lines", path, LINE)
+    pairs = [_pair(line, path.parent, f"{path}:{number}") for number, line in lines]
+    stems = Counter(ours.stem for ours, _, _ in pairs)
+    transcripts = Transcripts()
+    samples: dict[str, Sample] = {}
+    for (number, line), (ours, theirs, text) in zip(lines, pairs, strict=True):
+        key = ours.stem if stems[ours.stem] == 1 else _key(line.split("\t")[0])
+        if key in samples:
+            raise VocolabError(f"a second {key!r}", f"{path}:{number}", "list each generated file once")
+        text = text or transcripts.of(theirs)
+        samples[key] = Sample(key, partial(_read, ours), path=ours, reference=theirs, text=text)
+    return _subject([*samples.values()], [ours for ours, _, _ in pairs], {"pairs": str(path)})
+
+
+def _pair(line: str, folder: Path, where: str) -> tuple[Path, Path, str | None]:
+    """The two files of a line, and the text if there is one."""
+    fields = [field.strip() for field in line.split("\t")]
+    if len(fields) not in (2, 3) or not all(fields[:2]):
+        raise VocolabError(f"not a pair ({len(fields)} fields between tabs)", where, LINE)
+    files = [folder / local_path(field) for field in fields[:2]]
+    for file in files:
+        if not file.is_file():
+            raise VocolabError(f"no such file {str(file)!r}", where, "correct the path: it is relative to the list")
+    return files[0], files[1], (fields[2] if len(fields) == 3 else "") or None
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name.strip()).with_suffix("").as_posix()).strip("-.")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -59,8 +104,9 @@ def _read(path: Path) -> Made:
 
 def _subject(samples: Sequence[Sample], generated: Sequence[Path], identity: dict[str, str]) -> Subject:
     references = [s.reference for s in samples if s.reference is not None]
-    rates = sorted({audio.info(path).sample_rate for path in [*generated, *references]})
-    rate = min((audio.info(path).sample_rate for path in references), default=rates[0])
+    theirs = _rates(references)
+    rates = sorted(theirs | _rates(generated))
+    rate = min(theirs or rates, default=16000)
     mixed = f"sample rates are mixed ({', '.join(map(str, rates))} Hz): all is compared at {rate} Hz"
     voices: dict[str, list[Path]] = {}
     for sample in samples:
@@ -68,6 +114,15 @@ def _subject(samples: Sequence[Sample], generated: Sequence[Path], identity: dic
             voices.setdefault(sample.voice, []).append(sample.reference)
     files = {"files": _digest([*generated, *references])}
     return Subject(samples, rate, identity | files, voices, [mixed] if len(rates) > 1 else [])
+
+
+def _rates(paths: Sequence[Path]) -> set[int]:
+    """The sample rates of files, without those that cannot be read: they are named when their turn comes."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(VocolabError):
+            found.add(audio.info(path).sample_rate)
+    return found
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -34,6 +34,7 @@ class Sentence:
     language: str | None = None  # None: the model's only one
     reference: Path | None = None  # a recording of the text in that voice
     voice: str | None = None
+    normalize: bool = True  # whether the text is put in words first, as `vocolab synthesize` does
 
 
 def spoken(
@@ -56,7 +57,7 @@ def spoken(
 def _speak(tts: TTS, seconds: float | None, sampling: Sampling, seed: int, sentence: Sentence) -> Made:
     ref_text = sentence.prompt_text if tts.needs_ref_text else None
     prompt = tts.get_prompt([sentence.prompt], None if tts.needs_ref_text else seconds, ref_text)
-    ids = tts.read([sentence.text], sentence.language, [sentence.key], ref_text)
+    ids = tts.read([sentence.text], sentence.language, [sentence.key], ref_text, sentence.normalize)
     start = time.perf_counter()
     (one,) = tts.speak(ids, prompt, sampling, sentence.language, seed)
     note = "" if one.stopped else f"it did not stop by itself and was cut after {one.frames} frames"
@@ -72,7 +73,8 @@ def zero_shot(
 ) -> list[Sentence]:
     """The texts of the utterances that last so many `seconds`, each to be said from another recording of its speaker,
     drawn by `seed`, which lasts at least `prompt_seconds` (Wang et al. 2023, VALL-E, section 5.1: LibriSpeech, 4 to 10
-    s). Those in a language that the model was not trained on are left out.
+    s). Those in a language that the model was not trained on are left out. A corpus's texts are read as they stand, as
+    in training.
 
     Raises `VocolabError` where there is no such utterance.
     """
@@ -84,7 +86,7 @@ def zero_shot(
             if prompts:
                 prompt = prompts[rng.mix(seed, len(found)) % len(prompts)]
                 language = u.language or ("" if "" in tts.symbols.languages else None)
-                found.append(Sentence(u.key, u.text, prompt.path, prompt.text, language, u.path, u.speaker))
+                found.append(Sentence(u.key, u.text, prompt.path, prompt.text, language, u.path, u.speaker, False))
     if not found:
         what = f"no utterance with a text lasts {seconds[0]:g} to {seconds[1]:g} s and has a prompt by its speaker"
         raise VocolabError(what, "--corpus", "give another corpus, or --seconds and --prompt-seconds")
