@@ -6,8 +6,9 @@ import codecs
 import contextlib
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from vocolab.errors import UsageError, VocolabError
@@ -77,6 +78,48 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, names: Collection[str], overwrite: bool) -> None:
+    """Raise `VocolabError` where `folder` is a file or holds something. With `overwrite`, files called `names` do not
+    count: they may be replaced.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise VocolabError("a file, not a folder", folder, "name a folder that does not exist yet")
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if found and not overwrite:
+        raise VocolabError("folder is not empty", folder, "choose another name (--overwrite would replace its files)")
+    if others := [name for name in found if name not in names]:
+        raise VocolabError(f"folder holds other files ({others[0]})", folder, "choose another name")
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | Path, names: Collection[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; when the block ends, its files become those of `folder`, whose older
+    ones called `names` are removed. Nothing changes when the block raises.
+
+    Raises `VocolabError` where `check_folder` does, or where the files cannot be written.
+    """
+    folder = Path(folder).resolve()
+    check_folder(folder, names, overwrite)
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        written = {path.name for path in temporary.iterdir()}
+        if folder.exists():
+            for name in sorted(written):
+                os.replace(temporary / name, folder / name)
+            for name in set(names) - written:
+                (folder / name).unlink(missing_ok=True)
+        else:
+            os.rename(temporary, folder)
+    except Exception as error:
+        if line := cannot_write(error, folder):
+            raise line from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_lines(path: str | Path) -> list[str]:

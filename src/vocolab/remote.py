@@ -1,4 +1,5 @@
 """Model files named by a URL, or as in kNN-VC's release: fetched once, checked, and kept where torch.hub keeps them.
+And those named by their folder, in the layout of the Hugging Face hub.
 
 Nothing is fetched for the path of a file. This module imports nothing heavy before it fetches.
 """
@@ -16,6 +17,7 @@ from vocolab.errors import VocolabError
 from vocolab.files import local_path
 
 RELEASE = "https://github.com/bshall/knn-vc/releases/download/v0.1"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files of a folder in the layout of the Hugging Face hub
 # The sha256 of each file. The release states none. Those given here were published by projects that had fetched the
 # files, independently of each other; for the others none was found, and what the first download had counts.
 FILES: dict[str, str | None] = {
@@ -43,7 +45,7 @@ def model_path(text: str) -> str | Path:
 
 def model_file(name: str | Path, progress: bool = True) -> Path:
     """The file on this machine that `name` means. It is fetched where `url_of` says so and it is not yet in the folder
-    of torch.hub; `progress`: say so on standard error.
+    of torch.hub; `progress`: say so on standard error. A folder with `CONFIG` and `WEIGHTS` means its weights.
 
     A URL may end in `#sha256=HEX`. A file without a known digest gets the one of its first download, kept beside it in
     `NAME.sha256`; the digest is checked each time. Raises `VocolabError` where the file cannot be fetched, or is
@@ -51,7 +53,8 @@ def model_file(name: str | Path, progress: bool = True) -> Path:
     """
     address = url_of(name)
     if address is None:
-        return local_path(name)
+        path = local_path(name)
+        return path / WEIGHTS if all((path / file).is_file() for file in (CONFIG, WEIGHTS)) else path
     url, _, fragment = address.partition("#")
     target = _folder() / _file_name(url)
     record = target.with_name(target.name + ".sha256")

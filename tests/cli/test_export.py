@@ -37,7 +37,15 @@ def test_the_official_layout(work):
         (["v.ckpt", "-o", "."], 2, "the output is a folder: .: name a file with -o"),
         (["v.ckpt", "-o", "v.ckpt", "--format", "hifigan"], 2, "the output is the checkpoint: v.ckpt: choose another"),
         (["v.ckpt", "-o", "g.pt", "--format", "hifigan"], 1, "Vocos has no official layout: g.pt: export a HiFiGAN"),
-        (["v.ckpt", "-o", "g.pt", "--format", "hifigan", "--half"], 2, "--half is for safetensors: --format hifigan: "),
+        (["v.ckpt", "-o", "g.pt", "--format", "hifigan", "--half"], 2, "--half is for safetensors and hf: --format "),
+        (["v.ckpt", "-o", "m.safetensors", "--licence", "MIT"], 2, "--licence is for hf: --format safetensors: leave"),
+        (["v.ckpt", "-o", "folder/..", "--format", "hf"], 1, "folder is not empty: folder/..: choose another"),
+        (["v.ckpt", "-o", ".", "--format", "hf", "--overwrite"], 1, "folder holds other files (folder): .: choose"),
+        (["v.ckpt", "-o", "noise", "--format", "hf"], 1, "a file, not a folder: noise: name a folder that does not ex"),
+        (["v.ckpt", "-o", "x", "--format", "hf", "--figures", "noise"], 1, "holds no figures: noise: give a results.j"),
+        (["v.ckpt", "-o", "x", "--format", "hf", "--push"], 2, "nothing says where to upload to: --push: give --hub-n"),
+        (["v.ckpt", "-o", "x", "--format", "hf", "--hub-name", "me"], 2, "not a name on the hub: me: give OWNER/NAME"),
+        (["noise", "-o", "x", "--format", "hf"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
         (["noise", "-o", "m.safetensors"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
         (["folder", "-o", "m.safetensors"], 1, "a folder that DeepSpeed did not write (no file `latest`): folder: "),
     ],
@@ -54,3 +62,15 @@ def test_what_is_refused(args, status, line, work, capsys):
 def test_a_language_model_has_no_official_layout(work, lm_checkpoint, capsys):
     assert main(["export", lm_checkpoint, "-o", "g.pt", "--format", "hifigan"]) == 1
     assert "holds a model of kind 'lm', no vocoder" in capsys.readouterr().err
+
+
+def test_a_folder_of_the_hub_is_a_checkpoint(work, lm_checkpoint, speech_file, capsys):
+    assert main(["export", lm_checkpoint, "-o", "model", "--format", "hf", "--licence", "MIT"]) == 0
+    assert capsys.readouterr().out.startswith("model: lm, 0.")
+    assert sorted(path.name for path in Path("model").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    said = ["synthesize", "hello", "--ref", str(speech_file), "--max-ar-steps", "10", "--checkpoint"]
+    assert main([*said, "model", "-o", "folder.wav"]) == 0
+    assert main([*said, str(lm_checkpoint), "-o", "checkpoint.wav"]) == 0
+    assert Path("folder.wav").read_bytes() == Path("checkpoint.wav").read_bytes()
+    assert main(["export", "model", "-o", "again.safetensors"]) == 0
+    assert Path("again.safetensors").stat().st_size == Path("model/model.safetensors").stat().st_size

@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vocolab.errors import VocolabError
-from vocolab.remote import model_file
+from vocolab.remote import CONFIG, WEIGHTS, model_file
 from vocolab.torchfile import bare_names, read_torch
+from vocolab.weights import read_json
 
 FORMAT = 1  # of the card
 CARD = "vocolab"  # its key in a checkpoint, and in a safetensors file's metadata
@@ -23,8 +24,9 @@ State = Mapping[str, Tensor]
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a model file: what `torch.save` wrote, or `{"state_dict", "vocolab"}` of a safetensors export.
 
-    `path` may also be a URL or a name of kNN-VC's release, which is fetched (`vocolab.remote`). Tensors are mapped from
-    the disk. Raises `VocolabError` where there is no such file, or it is damaged.
+    `path` may also be a URL or a name of kNN-VC's release, which is fetched, or a folder in the layout of the Hugging
+    Face hub (`vocolab.remote`). Tensors are mapped from the disk. Raises `VocolabError` where there is no such file, or
+    it is damaged.
     """
     path = model_file(path)
     if path.is_dir():
@@ -48,9 +50,22 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             card = (file.metadata() or {}).get(CARD)
             names = list(file.keys())
             state = {bare: file.get_tensor(name) for name, bare in zip(names, bare_names(names), strict=True)}
-        return {"state_dict": state} | ({} if card is None else {CARD: json.loads(card)})
+        found = None if card is None else json.loads(card)
     except (OSError, ValueError, SafetensorError) as error:
         raise VocolabError("damaged checkpoint", path, "copy or download it again") from error
+    found = _config_beside(path) or found
+    return {"state_dict": state} | ({} if found is None else {CARD: found})
+
+
+def _config_beside(path: Path) -> dict[str, Any] | None:
+    """The card in the configuration beside the weights of a folder; None where there is none, or it is of another
+    program.
+    """
+    config = path.with_name(CONFIG)
+    if path.name != WEIGHTS or not config.is_file():
+        return None
+    card = read_json(config)
+    return card if "kind" in card else None
 
 
 def check_format(card: dict[str, Any], where: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vocolab.checkpoints.content import State, fill
 from vocolab.errors import VocolabError
 from vocolab.files import atomic
 from vocolab.vocoders import BigVGAN, HiFiGAN, MultiPeriodDiscriminator, MultiScaleDiscriminator, Vocoder
+from vocolab.vocoders.normed import WeightNorm
 
 ACT = "activation_post.act.alpha"  # a weight that every BigVGAN has, and no HiFi-GAN
 
@@ -150,18 +151,19 @@ def export_hifigan(vocoder: Vocoder, path: str | Path, overwrite: bool = False) 
     Raises `VocolabError` where it is no HiFi-GAN, or the file cannot be written.
     """
     own = check_layout(vocoder, path).state_dict()
-    state = unfolded({key: value.detach().cpu().clone() for key, value in own.items()})
+    state = unfolded({key: value.detach().cpu().clone() for key, value in own.items()}, vocoder)
     with atomic(path, overwrite) as temporary:
         torch.save({"generator": state}, temporary)
 
 
-def unfolded(state: State) -> dict[str, Tensor]:
-    """`state` with a weight norm for each convolution that has none: the weight itself is the direction, and its length
-    the magnitude.
+def unfolded(state: State, vocoder: nn.Module) -> dict[str, Tensor]:
+    """`state` of `vocoder` with a weight norm for each convolution whose norm was folded in: the weight itself is the
+    direction, and its length the magnitude.
     """
+    folded = {f"{name}.weight" for name, part in vocoder.named_modules() if isinstance(part, WeightNorm)}
     found: dict[str, Tensor] = {}
     for key, value in state.items():
-        if not key.endswith(".weight") or value.ndim < 3:
+        if key not in folded:
             found[key] = value
             continue
         magnitude = torch.norm_except_dim(value, 2, 0)

@@ -1,7 +1,9 @@
-"""Write a model as one file for other programs.
+"""Write a model in the form in which other programs take it.
 
-safetensors: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint; only
---ckpt_path does not.
+safetensors: one file: weights, and in the metadata all that inference needs to know. Commands take it as a checkpoint;
+only --ckpt_path does not.
+hf: a folder in the layout of the Hugging Face hub: config.json, model.safetensors and a model card. It is a checkpoint
+too.
 hifigan: the official layout of a HiFi-GAN generator, as g_*.pt; a folded one gets its weight norm back.
 A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
@@ -9,10 +11,22 @@ A folder that DeepSpeed wrote is put together in fp32 on the way.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
 from vocolab.remote import model_file, model_path
+
+FORMATS = ("safetensors", "hf", "hifigan")
+# The formats that take a flag.
+ONLY = {
+    "half": ("safetensors", "hf"),
+    "average": ("safetensors", "hf"),
+    "figures": ("hf",),
+    "licence": ("hf",),
+    "hub_name": ("hf",),
+    "push": ("hf",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,47 +37,94 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=model_path,
         help="a run's checkpoint, an official g_*.pt (file, URL or name in kNN-VC's release), or a DeepSpeed folder",
     )
-    add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write")
+    add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write; hf: the folder")
     add(
         "--format",
-        choices=("safetensors", "hifigan"),
+        choices=FORMATS,
         default="safetensors",
         help="hifigan: for a HiFi-GAN vocoder (default: safetensors)",
     )
-    add("--half", action="store_true", help="safetensors: weights in half precision, for a file half as large")
+    add("--half", action="store_true", help="safetensors, hf: weights in half precision, for a file half as large")
     add(
         "--average",
         metavar="CKPT",
         type=model_path,
-        help="safetensors: write the mean of the weights and of these, from which the vocoder's training began",
+        help="safetensors, hf: write the mean of the weights and of these, from which the vocoder's training began",
     )
+    add(
+        "--figures",
+        metavar="FILE",
+        type=local_path,
+        help="hf: a results.json of vocolab evaluate, or a run's metrics.csv, for the model card",
+    )
+    add("--licence", metavar="NAME", help="hf: the licence of the weights, for the model card, such as MIT")
+    add("--hub-name", metavar="OWNER/NAME", help="hf: what it will be called on the hub, for the model card")
+    add("--push", action="store_true", help="hf: upload the folder to --hub-name, with the account of hf auth login")
     add("--overwrite", action="store_true", help="replace an existing output")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.output.is_dir():
-        raise UsageError("the output is a folder", args.output, "name a file with -o")
+    _check_flags(args)
     checkpoint = model_file(args.checkpoint)
     if not checkpoint.exists():
         raise VocolabError("no such file", checkpoint, "correct CKPT")
-    if args.output.exists() and args.output.samefile(checkpoint):
-        raise UsageError("the output is the checkpoint", args.output, "choose another -o")
-    if args.format == "safetensors" and args.output.suffix != ".safetensors":
-        raise UsageError("not named .safetensors", args.output, "name it so, or choose another --format")
-    if (args.half or args.average) and args.format != "safetensors":
-        flag = "--half" if args.half else "--average"
-        raise UsageError(f"{flag} is for safetensors", f"--format {args.format}", "leave one of them out")
-    if args.format == "hifigan":
-        from vocolab.checkpoints import export_hifigan, load_vocoder
+    if args.format == "hf":
+        return _folder(args, checkpoint)
+    _check_file(args.output, checkpoint, args.format)
+    return _hifigan(args, checkpoint) if args.format == "hifigan" else _safetensors(args, checkpoint)
 
-        export_hifigan(load_vocoder(checkpoint).vocoder, args.output, args.overwrite)
-        print(args.output)
-        return 0
 
+def _check_flags(args: argparse.Namespace) -> None:
+    for name, formats in ONLY.items():
+        if getattr(args, name) and args.format not in formats:
+            flag = f"--{name.replace('_', '-')}"
+            remedy = "leave one of them out"
+            raise UsageError(f"{flag} is for {' and '.join(formats)}", f"--format {args.format}", remedy)
+    if args.push and not args.hub_name:
+        raise UsageError("nothing says where to upload to", "--push", "give --hub-name OWNER/NAME")
+
+
+def _check_file(output: Path, checkpoint: Path, format: str) -> None:
+    if output.is_dir():
+        raise UsageError("the output is a folder", output, "name a file with -o")
+    if output.exists() and output.samefile(checkpoint):
+        raise UsageError("the output is the checkpoint", output, "choose another -o")
+    if format == "safetensors" and output.suffix != ".safetensors":
+        raise UsageError("not named .safetensors", output, "name it so, or choose another --format")
+
+
+def _hifigan(args: argparse.Namespace, checkpoint: Path) -> int:
+    from vocolab.checkpoints import export_hifigan, load_vocoder
+
+    export_hifigan(load_vocoder(checkpoint).vocoder, args.output, args.overwrite)
+    print(args.output)
+    return 0
+
+
+def _safetensors(args: argparse.Namespace, checkpoint: Path) -> int:
     from vocolab.export import export_safetensors
 
     card = export_safetensors(checkpoint, args.output, args.overwrite, args.half, args.average)
-    print(f"{args.output}: {card['kind']}, {args.output.stat().st_size / 1e6:.1f} MB")
+    _say(args.output, args.output, card)
+    return 0
+
+
+def _folder(args: argparse.Namespace, checkpoint: Path) -> int:
+    from vocolab.checkpoints.folder import check_name, check_upload, upload
+    from vocolab.export import save_pretrained
+    from vocolab.remote import WEIGHTS
+
+    if args.hub_name:
+        (check_upload if args.push else check_name)(args.hub_name)
+    told = (args.figures, args.licence or "", args.hub_name or "")
+    card = save_pretrained(checkpoint, args.output, *told, args.overwrite, args.half, args.average)
+    _say(args.output, args.output / WEIGHTS, card)
+    if args.push:
+        print(upload(args.output, args.hub_name))
+    return 0
+
+
+def _say(output: Path, weights: Path, card: dict) -> None:
+    print(f"{output}: {card['kind']}, {weights.stat().st_size / 1e6:.1f} MB")
     if card.get("codec_licence"):
         print(f"its codec's weights are under {card['codec_licence']}")
-    return 0

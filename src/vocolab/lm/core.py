@@ -84,7 +84,7 @@ class CodeModel(LanguageModel):
 
     def prefix(self, condition: Condition) -> tuple[list[Tensor], list[Tensor]]:
         """The segments `text · sep · [language · sep] · prompt · sep`, each (B, n, D), and their lengths (B,)."""
-        rows = len(condition)
+        rows = condition.text.shape[0]
         sep, one = self.sep.expand(rows, 1, -1), torch.ones_like(condition.text_lengths)
         segments, counts = [self.text_table(condition.text), sep], [condition.text_lengths, one]
         if self.language_table is not None:

@@ -18,8 +18,9 @@ from vocolab.encoders.base import Encoder
 from vocolab.errors import UsageError, VocolabError
 from vocolab.imports import import_parts
 from vocolab.matching import average
-from vocolab.parts import build, check_imported
+from vocolab.parts import build, check_imported, describe
 from vocolab.pipelines.layers import Weights, by_layer, weighted
+from vocolab.pipelines.pretrained import Pretrained
 from vocolab.pipelines.references import listed
 from vocolab.pipelines.stream import Stream
 from vocolab.pipelines.voice import Gathering, Voice, as_features
@@ -33,7 +34,7 @@ SILENT = -50.0  # LKFS: a vocoder's noise for digital silence lies near -60, its
 logger = logging.getLogger(__name__)
 
 
-class KNNVC(nn.Module):
+class KNNVC(Pretrained, nn.Module):
     """Convert speech to the voice of a reference: each frame becomes the mean of its nearest reference frames, then
     speech again.
 
@@ -88,13 +89,26 @@ class KNNVC(nn.Module):
         if not isinstance(encoder, Encoder):
             check_imported(loaded.meta.get("encoder"), path)
         own = encoder if isinstance(encoder, Encoder) else _build_encoder(loaded.meta.get("encoder"), encoder)
-        return cls(
+        card = {**loaded.meta, "vocoder": describe(loaded.vocoder)}
+        vc = cls(
             fast.prepare(loaded.vocoder.fold()),  # norms are for training
             own,
             matching.get("topk", 4) if topk is None else topk,
             matching.get("matching_layer") if matching_layer is None else matching_layer,
             matching.get("synthesis_layer") if synthesis_layer is None else synthesis_layer,
-        ).to(device)
+        )
+        vc.card = card
+        return vc.to(device)
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        from vocolab.checkpoints.official import unfolded
+
+        assert self.card is not None
+        layers = {"matching_layer": self.matching_layer, "synthesis_layer": self.synthesis_layer}
+        encoder = self.card["encoder"] if self.encoder is None else describe(self.encoder)
+        card = {**self.card, "matching": {"topk": self.topk, **layers}, "encoder": encoder}
+        state = unfolded(self.vocoder.state_dict(), self.vocoder)
+        return card, {f"vocoder.{key}": value for key, value in state.items()}
 
     @property
     def sample_rate(self) -> int:

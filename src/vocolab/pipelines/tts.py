@@ -19,9 +19,10 @@ from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
-from vocolab.parts import build
+from vocolab.parts import build, describe
 from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.passages import Delivery
+from vocolab.pipelines.pretrained import Pretrained
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.pipelines.spoken_stream import BLOCK, LOOKAHEAD, WHOLE, Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
@@ -57,7 +58,7 @@ class Spoken:
         return self.codes.shape[1]
 
 
-class TTS(nn.Module):
+class TTS(Pretrained, nn.Module):
     """Say texts in the voice of references.
 
     What is said of a text depends on it, the references, the settings and the seed: not on the texts beside it (but for
@@ -124,7 +125,16 @@ class TTS(nn.Module):
         text, longest = build(meta["text"], Text), meta.get("longest_text")
         tts = cls(loaded.lm, loaded.codec, text, symbols, *prompts, loaded.sampling, longest)
         tts.lm.to(DTYPES[dtype or "float32"])
+        tts.card = meta
         return tts.to(device)
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        assert self.card is not None
+        state = {f"lm.{key}": value for key, value in self.lm.state_dict().items()}
+        state |= {f"codec.{key}": value for key, value in self.codec.state_dict().items()}
+        # Described anew: it may have received a vocoder, or other weights, since the checkpoint was written.
+        codec = {**self.card["codec"], **describe(self.codec)}
+        return {**self.card, "codec": codec, "codec_licence": self.codec.licence}, state
 
     @property
     def sample_rate(self) -> int:

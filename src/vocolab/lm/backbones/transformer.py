@@ -105,7 +105,7 @@ class Transformer(AttentionStack):
 
     def pass_through(self, x: Tensor, context: Context, real: Tensor | None, level: Tensor | None) -> Output:
         if self.adaptive_levels and level is None:
-            level = x.new_zeros(len(x), dtype=torch.long)
+            level = x.new_zeros(x.shape[0], dtype=torch.long)
         x = x + self.position_scale * sinusoids(context.positions, self.dim, context.period).to(x.dtype)
         x, _ = self.run(self.blocks, x, context, level)
         return Output(self.norm(x, level))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vocolab import __version__
 from vocolab.checkpoints import fill, load_vocoder, read_checkpoint, section
 from vocolab.checkpoints.content import CARD, check_format
+from vocolab.checkpoints.folder import signed, write_safetensors
+from vocolab.checkpoints.official import unfolded
 from vocolab.codecs import Codec
 from vocolab.errors import VocolabError
 from vocolab.extras import required
-from vocolab.files import atomic, check_absent, local_path
+from vocolab.files import check_absent, local_path
 from vocolab.lm import LanguageModel
 from vocolab.parts import build, check_imported, describe
 from vocolab.remote import model_file
@@ -34,8 +33,21 @@ def export_safetensors(
     average: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the model of a checkpoint as safetensors; returns the card that the file's metadata holds as JSON under
-    `vocolab`. `path`: a checkpoint of a vocoder or a language model, an official vocoder, or a folder that DeepSpeed
-    wrote.
+    `vocolab`. For the arguments and the errors see `read_model`; also raises `VocolabError` where `output` exists, or
+    the disk refuses.
+    """
+    output = local_path(output)
+    check_absent(output, overwrite)
+    card, state = read_model(path, half, average)
+    write_safetensors(output, card, state, overwrite)
+    return card
+
+
+def read_model(
+    path: str | Path, half: bool = False, average: str | Path | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The card and the weights of an export. `path`: a checkpoint of a vocoder or a language model, an official
+    vocoder, or a folder that DeepSpeed wrote.
 
     `half`: weights in half precision, for a file half as large; they are read back as fp32. `average`: another
     checkpoint of the same vocoder, from whose weights the training of the first began; the mean of both is written,
@@ -43,10 +55,9 @@ def export_safetensors(
 
     A language model's card says how it is built, its symbols and languages, its codec with the fingerprint and the
     licence of the codec's weights, and the statistics of its training. Raises `VocolabError` where `path` holds no
-    model, `output` exists, or the disk refuses.
+    model.
     """
-    path, output = model_file(path), local_path(output)
-    check_absent(output, overwrite)
+    path = model_file(path)
     other = None if average is None else load_vocoder(average).vocoder
     content = consolidate(path) if path.is_dir() else read_checkpoint(path)
     if content.get(CARD, {}).get("kind") == "lm":
@@ -57,15 +68,10 @@ def export_safetensors(
         loaded = load_vocoder(path)
         card = {**loaded.meta, "vocoder": describe(loaded.vocoder)}
         weights = loaded.vocoder.state_dict() if other is None else _mean(loaded.vocoder, other, average)
-        state = {f"vocoder.{key}": value for key, value in weights.items()}
-    card["exported_by"] = f"vocolab {__version__}"
-    # Cloned: safetensors stores no tensor twice, and two names may share one.
-    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+        state = {f"vocoder.{key}": value for key, value in unfolded(weights, loaded.vocoder).items()}
     if half:
-        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    with atomic(output, overwrite) as temporary:
-        save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
-    return card
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    return signed(card), state
 
 
 def _mean(first: Vocoder, second: Vocoder, where: object) -> dict[str, Tensor]:
