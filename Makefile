@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart quickstart-tts test test-slow mutants lint bench bench-env metrics-env env clean
+.PHONY: quickstart quickstart-tts test test-slow docs mutants lint bench bench-env metrics-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
@@ -25,6 +25,10 @@ test: env
 test-slow: metrics-env
 	$(BIN)/python -m pytest -m slow -rs
 	$(BIN)/python -m pytest -rs tests/metrics tests/evaluation
+
+# The documentation as a site, in site/; a link that leads nowhere is an error. A test builds it too.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Small changes put into the code, one at a time: which does no test notice? About an hour; `[tool.mutmut]` names the files.
 mutants: env

@@ -1,7 +1,7 @@
 """Cosine neighbours: kNN-VC's order of work (squared distances by `torch.cdist`, then `topk`) against ours, on one
 query.
 
-600 query frames (12 s) against a pool of 75,000 (25 min) of width 1024: the figure of the README.
+600 query frames (12 s) against a pool of 75,000 (25 min) of width 1024: the figure of docs/measured.md.
 """
 
 from __future__ import annotations
