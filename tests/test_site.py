@@ -1,4 +1,4 @@
-"""The documentation builds as a site, strictly: links lead somewhere, it shows what the code says, without a network."""
+"""The documentation builds as a site, strictly and offline: links lead somewhere, it shows what the code says."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ Every command takes `--import MODULE`, which brings parts of your own. `vocolab 
 report of a fault should hold.
 
 Exit status: 0 done; 1 the data or the run is at fault; 2 the command line or the recipe is; 130 interrupted. On 1 and 2
-the last line of standard error is `vocolab: error: WHAT: WHERE: REMEDY`. `VOCOLAB_DEBUG=1` in the environment shows where
-in the code it was found.
+the last line of standard error is `vocolab: error: WHAT: WHERE: REMEDY`. `VOCOLAB_DEBUG=1` in the environment shows
+where in the code it was found.
 """
 
 
