@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def losses(run: str) -> list[tuple[str, str]]:
         ]
 
 
+def figures(run: str) -> dict[str, float]:
+    """The last value of each metric."""
+    with open(Path(run) / "metrics.csv", newline="") as file:
+        return {name: float(value) for row in csv.DictReader(file) for name, value in row.items() if value}
+
+
 def test_six_steps_are_three_and_three_more_bit_for_bit(recipe):
     flags = ["--trainer.accumulate_grad_batches", "2", "--checkpoint.every_n_train_steps", "3"]
     flags += ["--trainer.callbacks", "[{class_path: EMA, init_args: {decay: 0.9, prefix: lm.}}]"]
@@ -77,10 +84,15 @@ def test_six_steps_are_three_and_three_more_bit_for_bit(recipe):
     assert saved("parts")["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 1e-5
 
 
-def test_a_run_from_speech_to_speech(recipe, ground, capfd):
-    """Its samples, its checkpoint, and what predict makes of it."""
-    samples = ["--trainer.callbacks", "[{class_path: SpokenSamples, init_args: {count: 1}}, Timing]"]
-    assert fit(*samples, "--trainer.val_check_interval", "3", "--trainer.default_root_dir", "run") == 0
+def test_a_run_from_speech_to_speech(recipe, ground, capfd, caplog, monkeypatch):
+    """Its samples, its metrics, its checkpoint, and what predict makes of it."""
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    measured = "{class_path: Evaluate, init_args: {metrics: [cer, duration_ratio, stopped, rtf, stoi]}}"
+    samples = f"[{{class_path: SpokenSamples, init_args: {{count: 1}}}}, {measured}, Timing]"
+    assert (
+        fit("--trainer.callbacks", samples, "--trainer.val_check_interval", "3", "--trainer.default_root_dir", "run")
+        == 0
+    )
     folder = Path("run/samples/step=00000003")
     names = {path.name.partition(".")[0].partition("-10-")[2][5:] + path.suffix for path in folder.iterdir()}
     assert names == {".png", ".wav", "first.wav", "given.wav", "reference.wav", "prompt.wav"}
@@ -89,6 +101,11 @@ def test_a_run_from_speech_to_speech(recipe, ground, capfd):
     given = soundfile.info(folder / f"{key}-given.wav")
     assert reference.samplerate == 16000 and given.frames == reference.frames
     assert 0 < spoken.frames <= 1.5 * reference.frames + 640
+
+    found = figures("run")
+    assert 1 <= found["val/duration_ratio"] <= 50 and 0 <= found["val/stopped"] <= 1 and found["val/rtf"] > 0
+    left_out = "val/cer is left out: the package jiwer is missing: cer: pip install 'vocolab[metrics]'"
+    assert caplog.messages.count(left_out) == 1 and "val/cer" not in found
 
     card = saved("run")["vocolab"]
     assert card["prompt_seconds"] == 1.0 and card["text"]["class_path"].endswith("Characters")
@@ -110,10 +127,13 @@ def test_a_run_from_speech_to_speech(recipe, ground, capfd):
 
 
 def test_without_a_vocoder_there_are_pictures_alone(recipe, caplog):
-    flags = ["--trainer.callbacks", "[SpokenSamples]", "--trainer.val_check_interval", "1"]
+    callbacks = "[SpokenSamples, {class_path: Evaluate, init_args: {metrics: [stopped]}}]"
+    flags = ["--trainer.callbacks", callbacks, "--trainer.val_check_interval", "1"]
     assert fit(*flags, "--data.codec.vocoder", "null", "--trainer.default_root_dir", "run") == 0
     assert len(list(Path("run/samples").rglob("*.png"))) == 6 and not list(Path("run/samples").rglob("*.wav"))
     assert sum("samples are written without audio: the codec has no vocoder" in line for line in caplog.messages) == 1
+    assert sum("validation measures no speech: the codec has no vocoder" in line for line in caplog.messages) == 1
+    assert "val/stopped" not in figures("run")
 
 
 def test_fine_tuning_through_the_command_line(recipe, capsys):

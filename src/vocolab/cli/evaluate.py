@@ -101,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
 
     from vocolab.cli.devices import usable_device
     from vocolab.evaluation import evaluate
-    from vocolab.evaluation.choice import all_metrics, choose
     from vocolab.evaluation.figures import read_results
     from vocolab.evaluation.results import lines_of, unmeasured_lines
     from vocolab.evaluation.rows import check_folder
+    from vocolab.metrics.choice import all_metrics, choose
 
     check_folder(args.output, args.overwrite)
     other = (args.against, read_results(args.against)) if args.against else None

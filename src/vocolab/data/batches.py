@@ -53,6 +53,17 @@ class SpeechBatch:
             prompts=None if self.prompts is None else self.prompts.long(),
         )
 
+    def select(self, places: list[int]) -> SpeechBatch:
+        """The samples at these places of the batch."""
+        chosen: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                chosen[f.name] = value[places]
+            elif value:
+                chosen[f.name] = [value[place] for place in places]
+        return SpeechBatch(**chosen)
+
     def pin_memory(self) -> SpeechBatch:
         """The batch in page-locked memory; the hook torch's DataLoader looks for."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -16,7 +16,7 @@ from vocolab.evaluation.page import write_page
 from vocolab.evaluation.results import by_utterance, nothing_measured, versions, write_csv, write_json
 from vocolab.evaluation.rows import Row, Rows
 from vocolab.evaluation.sample import Made, Sample, Subject
-from vocolab.metrics import Heard, Metric, Unmeasured
+from vocolab.metrics import Heard, Metric, measure
 
 SILENT = 1e-3  # a peak of -60 dB: a recording of nothing
 
@@ -105,14 +105,10 @@ def _measure(sample: Sample, metrics: Sequence[Metric], rate: int, folder: Path)
             audio.write(folder / "speech" / f"{sample.key}.flac", made.wav, made.rate, overwrite=True)
     except VocolabError as error:
         return Row(sample.key, sample.task, failed=str(error))
-    row = Row(sample.key, sample.task, seconds=len(made.wav) / made.rate, note=made.note)
+    numbers, unmeasured = measure(heard, metrics)
+    row = Row(sample.key, sample.task, numbers, unmeasured, len(made.wav) / made.rate, note=made.note)
     if heard.reference is not None:
         row.reference_seconds = len(heard.reference) / rate
-    for metric in metrics:
-        try:
-            row.numbers[metric.name] = [float(number) for number in metric.measure(heard)]
-        except Unmeasured as why:
-            row.unmeasured[metric.name] = str(why)
     return row
 
 

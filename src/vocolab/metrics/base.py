@@ -5,6 +5,7 @@ utterance, `pool` makes one figure of the numbers of many.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -108,3 +109,15 @@ class Metric(ABC):
         """The figure of many utterances, of their numbers (N, k)."""
         totals = numbers.sum(0)
         return float(totals[0] / totals[1])
+
+
+def measure(heard: Heard, metrics: Sequence[Metric]) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """What each metric, by its name, measures of an utterance, and why others cannot be measured."""
+    numbers: dict[str, list[float]] = {}
+    unmeasured: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            numbers[metric.name] = [float(number) for number in metric.measure(heard)]
+        except Unmeasured as why:
+            unmeasured[metric.name] = str(why)
+    return numbers, unmeasured

@@ -5,8 +5,10 @@ card in each checkpoint.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +35,14 @@ REMEDIES = {  # what makes batches hold a field that they lack
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Spoken:
+    """What a task makes of a sample."""
+
+    wav: Tensor  # (T,)
+    stopped: bool | None = None  # whether a language model stopped by itself
+
+
 class Task(LightningModule):
     """A LightningModule whose checkpoint tells what inference needs, and whose steps repeat exactly after a resume."""
 
@@ -50,6 +60,14 @@ class Task(LightningModule):
     def data(self) -> SpeechDataModule:
         """The data module of the run."""
         return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+
+    @abstractmethod
+    def speak(self, batch: SpeechBatch, seeds: Tensor, most: float = math.inf) -> list[Spoken]:
+        """The speech of each sample of an evaluation's batch. `seeds` (B,): of what is drawn for each of them. `most`:
+        how many times the longest true length a response may last, where the length is not known.
+
+        Raises `VocolabError` where the model has nothing to speak with.
+        """
 
     @abstractmethod
     def card(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vocolab.lm import NAR, Split, Unified, fast
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
-from vocolab.tasks.base import Task, field, located
+from vocolab.tasks.base import Spoken, Task, field, located
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.tally import Clock, Figures, Tally
 from vocolab.tasks.translation import Translation
@@ -209,15 +210,19 @@ class VALLETask(Task):
             self.log_dict(metrics, prog_bar=False)
 
     def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
-        """Waveforms (T,) of the batch's texts in the voices of its prompts."""
+        seeds = batch_idx * 65536 + torch.arange(len(batch.keys))  # the same speech each time
+        return [spoken.wav for spoken in self.speak(batch, seeds)]
+
+    def speak(self, batch: SpeechBatch, seeds: Tensor, most: float = math.inf) -> list[Spoken]:
+        """The batch's texts in the voices of its prompts."""
         codec = self.speaker()
         codec.check_can_decode()
-        condition = self.condition(batch)
-        seeds = batch_idx * 65536 + torch.arange(len(condition))  # the same speech each time
-        response = fast.prepare(self.lm).generate(condition, self.sampling, seeds=seeds)
-        rows = zip(response.codes, response.lengths.tolist(), strict=True)
+        steps = min(self.sampling.max_ar_steps, most * int(field(batch, "lengths").max()))
+        sampling = dataclasses.replace(self.sampling, max_ar_steps=int(steps))
+        response = fast.prepare(self.lm).generate(self.condition(batch), sampling, seeds=seeds)
+        rows = zip(response.codes, response.lengths.tolist(), response.stopped.tolist(), strict=True)
         with torch.autocast(self.device.type, enabled=False):  # waveforms need full precision
-            return [codec.decode(codes[None, :, :length])[0] for codes, length in rows]
+            return [Spoken(codec.decode(codes[None, :, :length])[0], ended) for codes, length, ended in rows]
 
     def speaker(self) -> Codec:
         """The codec, ready to decode on this device. Raises `VocolabError` where it lacks weights."""

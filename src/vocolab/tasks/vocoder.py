@@ -4,6 +4,7 @@ losses.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from vocolab.errors import UsageError
 from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.precision import any_length
-from vocolab.tasks.base import Task, field, located
+from vocolab.tasks.base import Spoken, Task, field, located
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.discriminators import Discriminator
@@ -179,10 +180,14 @@ class VocoderTask(Task):
     def test_step(self, batch: SpeechBatch, batch_idx: int) -> Tensor:
         return self._evaluate(batch, "test")
 
-    @any_length()
     def predict_step(self, batch: SpeechBatch, batch_idx: int) -> list[Tensor]:
+        return [spoken.wav for spoken in self.speak(batch)]
+
+    @any_length()
+    def speak(self, batch: SpeechBatch, seeds: Tensor | None = None, most: float = math.inf) -> list[Spoken]:
+        """The batch's features, vocoded: nothing is drawn, and the length is that of the features."""
         rows = zip(self.vocoder(field(batch, "feats")), field(batch, "audio_lengths").tolist(), strict=True)
-        return [wav[:samples] for wav, samples in rows]
+        return [Spoken(wav[:samples]) for wav, samples in rows]
 
     @any_length()
     def _evaluate(self, batch: SpeechBatch, split: str) -> Tensor:

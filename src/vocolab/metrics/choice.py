@@ -49,14 +49,29 @@ def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric],
 
     Raises `UsageError` for a name that is none, `VocolabError` where none of them can be had.
     """
+    chosen, left_out = available(named(names, known, "--metrics") or known)
+    if not chosen:
+        name, why = next(iter(left_out.items()))
+        raise VocolabError(f"no metric can be measured ({name}: {why})", "--metrics", "install what is missing")
+    return chosen, left_out
+
+
+def named(names: Sequence[str], known: Sequence[Metric], where: str) -> list[Metric]:
+    """The metrics of these names. Raises `UsageError` for a name that is none; `where` says where it was given."""
     by_name = {metric.name: metric for metric in known}
     for name in names:
         if name not in by_name:
             near = difflib.get_close_matches(name, by_name, 1)
             remedy = f"did you mean {near[0]}?" if near else f"give some of {', '.join(by_name)}"
-            raise UsageError(f"no such metric {name!r}", "--metrics", remedy)
-    chosen, left_out = [], {}
-    for metric in [by_name[name] for name in dict.fromkeys(names)] or known:
+            raise UsageError(f"no such metric {name!r}", where, remedy)
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def available(metrics: Sequence[Metric]) -> tuple[list[Metric], dict[str, str]]:
+    """Those of `metrics` that can be measured here, loaded, and what the others lack, by their names."""
+    chosen: list[Metric] = []
+    left_out: dict[str, str] = {}
+    for metric in metrics:
         try:
             metric.load()
         except VocolabError as error:
@@ -65,7 +80,4 @@ def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric],
             left_out[metric.name] = f"{error}: pip install 'vocolab[metrics]'"
         else:
             chosen.append(metric)
-    if not chosen:
-        name, why = next(iter(left_out.items()))
-        raise VocolabError(f"no metric can be measured ({name}: {why})", "--metrics", "install what is missing")
     return chosen, left_out

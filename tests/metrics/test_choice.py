@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vocolab.errors import VocolabError
-from vocolab.evaluation.choice import all_metrics, choose
+from vocolab.metrics.choice import all_metrics, choose
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluate.md"
 
