@@ -22,6 +22,7 @@ from vocolab import prepared
 from vocolab.lm.backbones.bitnet import UNIT, BitLinear, EightBit, eight_bit, ternary
 from vocolab.lm.backbones.cache import AttentionStack, FullAttention, KVCache
 from vocolab.lm.backbones.mixtral import Experts, feed_forward
+from vocolab.lm.backbones.stack import Stack
 from vocolab.lm.backbones.window import WindowAttention, WindowCache
 from vocolab.prepared import PreparedLinear
 
@@ -40,6 +41,8 @@ def prepare(model: Module) -> Module:
     """
     twin = prepared.twin(model, FASTER).eval()
     for part in twin.modules():
+        if isinstance(part, Stack):
+            part.compiled = None  # the layers below do not compile, and speech has any length
         if isinstance(part, AttentionStack) and any(isinstance(below, BitLinear) for below in part.modules()):
             part.full_attention, part.cache = DoubleAttention, DoubleCache
             part.window_attention, part.window_cache = DoubleWindowAttention, DoubleWindowCache

@@ -35,6 +35,7 @@ class MedusaTask(VALLETask):
         heads: MedusaHeads,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
         schedule: Schedule | Scheduler | None = None,
+        compile: bool | str = False,
     ):
         """
         Args:
@@ -42,9 +43,11 @@ class MedusaTask(VALLETask):
             heads: what is trained, in place of heads that the model may have.
             optimizer: makes the optimizer of their parameters.
             schedule: factor on the learning rate, by update.
+            compile: see `VALLETask`.
         """
         lm, card, _ = read_lm(trained)
-        super().__init__(lm.requires_grad_(False), optimizer, schedule, sampling=stated_sampling(card, trained))
+        sampling = stated_sampling(card, trained)
+        super().__init__(lm.requires_grad_(False), optimizer, schedule, sampling=sampling, compile=compile)
         self.trained, self.trained_card = trained, card
         self.first.set_drafts(heads.requires_grad_(True))
         self.train()  # Lightning leaves each module as it finds it

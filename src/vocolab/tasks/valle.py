@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +18,12 @@ from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import NAR, Split, Unified, fast
+from vocolab.lm.backbones.compiled import Compiled
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
 from vocolab.tasks.base import Spoken, Task, field, located
+from vocolab.tasks.compiling import compile_backbones, readable_failures
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.tally import Clock, Figures, Tally
 from vocolab.tasks.translation import Translation
@@ -60,6 +63,7 @@ class VALLETask(Task):
         aux_weight: float = 0.01,
         initialize_from: Path | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 (it cannot be changed)
+        compile: bool | str = False,
     ):
         """
         Args:
@@ -71,12 +75,16 @@ class VALLETask(Task):
                 a resume overrides it.
             sampling: how the trained model is to be sampled. It travels in the checkpoint, where `TTS` finds it; the
                 flags of `vocolab synthesize` override it.
+            compile: compile the backbones with torch.compile, for training; or the name of another back end of it than
+                its own. The first minutes go to compiling. Sequences are padded to few lengths (`train/padding`).
         """
         super().__init__(schedule)
         self.lm = lm
         self.codec: Codec | None = None  # a codec fitted to the data, which travels with the model
         self.optimizer, self.aux_weight, self.initialize_from = optimizer, aux_weight, initialize_from
         self.sampling = sampling
+        self.backend = ("inductor" if compile else None) if isinstance(compile, bool) else compile
+        self._compiled: Compiled | None = None
         self.translation = Translation(SymbolMap(), SymbolMap())
         self._tokens = torch.zeros((), dtype=torch.float64)  # trained on so far, on all ranks
         self._tally, self._evaluated = Tally(), Tally()
@@ -102,6 +110,8 @@ class VALLETask(Task):
             self._begin_from(self.initialize_from, symbols)
         else:
             self.translation = Translation(symbols, symbols).check(self.lm)
+        if stage == "fit" and self.backend is not None:
+            self._compiled = compile_backbones(self.lm, self.backend, self.trainer.strategy)
 
     def _begin_from(self, path: Path, data: SymbolMap) -> None:
         """Take over the weights of a checkpoint and the meaning of its symbols; new symbols get unused rows."""
@@ -179,6 +189,8 @@ class VALLETask(Task):
         tokens = float(self._tokens)
         metrics = figures.named("train") | {"train/lr": optimizer.param_groups[0]["lr"], "tokens_processed": tokens}
         metrics |= {"tokens_per_s": self._clock.rate(tokens), "epoch": self.current_epoch}
+        if self._compiled is not None and (padding := self._compiled.padding()) is not None:
+            metrics["train/padding"] = padding
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.global_step)
 
@@ -233,7 +245,8 @@ class VALLETask(Task):
     def on_fit_start(self) -> None:
         batch = self.trainer.strategy.batch_to_device(self.data.longest_batch())
         self._check_window(int(field(batch, "lengths").max()))
-        with self.trainer.precision_plugin.forward_context():
+        failures = contextlib.nullcontext() if self._compiled is None else readable_failures()
+        with self.trainer.precision_plugin.forward_context(), failures:
             try_batch(batch, self._trial, self.lm, backward=not self._engine_owns_gradients)
 
     def _check_window(self, longest: int) -> None:
@@ -250,6 +263,8 @@ class VALLETask(Task):
     def on_train_start(self) -> None:
         super().on_train_start()
         self._clock.start(float(self._tokens))
+        if self._compiled is not None:
+            self._compiled.padding()  # that of the trial is nobody's
 
     def on_validation_start(self) -> None:
         self._clock.pause()

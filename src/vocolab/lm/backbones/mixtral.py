@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.errors import UsageError
+from vocolab.lm.backbones.compiled import uncompiled
 from vocolab.lm.backbones.layers import Linear
 from vocolab.lm.backbones.llama import Llama
 from vocolab.lm.backbones.moe import balance_loss, route
@@ -63,7 +64,7 @@ class SparseFeedForward(nn.Module):
         """x (B, L, D) -> (B, L, D) and, where real (B, L) tells which positions count, the balance loss."""
         flat = x.flatten(0, 1)  # (N, D)
         chosen, weights, probabilities = route(self.gate(flat), self.top)
-        mixed = self.experts(flat, chosen, weights.to(x.dtype))
+        mixed = uncompiled(self.experts)(flat, chosen, weights.to(x.dtype))
         return mixed.view_as(x), None if real is None else balance_loss(chosen, probabilities, real.flatten())
 
 

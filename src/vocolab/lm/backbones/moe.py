@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocolab.errors import UsageError
+from vocolab.lm.backbones.compiled import uncompiled
 from vocolab.lm.backbones.layers import Linear, SwiGLU
 
 
@@ -47,11 +48,16 @@ class Mixture(nn.Module):
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (B, L, D), real (B, L) bool -> (B, L, D) and the balance loss of the real positions."""
         flat = x.flatten(0, 1)
-        experts, weights, probabilities = route(self.router(flat), self.top)
-        mixed = torch.zeros_like(flat)
-        for expert in experts.unique().tolist():
-            position, slot = torch.where(experts == expert)
-            share = weights[position, slot, None].to(x.dtype)
-            mixed = mixed.index_add(0, position, (share * self.experts[expert](flat[position])).to(x.dtype))
-        loss = balance_loss(experts, probabilities, None if real is None else real.flatten())
+        chosen, weights, probabilities = route(self.router(flat), self.top)
+        mixed = uncompiled(self.mix)(flat, chosen, weights.to(x.dtype))
+        loss = balance_loss(chosen, probabilities, None if real is None else real.flatten())
         return mixed.view_as(x), loss
+
+    def mix(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
+        mixed = torch.zeros_like(x)
+        for expert in chosen.unique().tolist():
+            position, slot = torch.where(chosen == expert)
+            share = weights[position, slot, None] * self.experts[expert](x[position])
+            mixed = mixed.index_add(0, position, share.to(x.dtype))
+        return mixed

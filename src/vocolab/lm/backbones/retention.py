@@ -105,7 +105,9 @@ class Chunks:
 
     def cut(self, x: Tensor) -> Tensor:
         """(B, H, n, D) -> (B, H, chunks, C, D), the last chunk filled with zeros, which add nothing to a memory."""
-        return F.pad(x, (0, 0, 0, self.count * self.size - x.shape[2])).unflatten(2, (self.count, self.size))
+        if missing := self.count * self.size - x.shape[2]:  # padding by nothing would copy x
+            x = F.pad(x, (0, 0, 0, missing))
+        return x.unflatten(2, (self.count, self.size))
 
     def before(self, k: Tensor, v: Tensor, memory: Tensor | None) -> Tensor:
         """The memory (B, H, chunks, Dk, Dv) at the last position before each chunk."""

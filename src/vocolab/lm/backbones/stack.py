@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vocolab.lm.backbones.base import Backbone, Output, State, Window, padding_mask
+from vocolab.lm.backbones.compiled import Compiled, through
 from vocolab.lm.backbones.dropout import dropout
 from vocolab.lm.backbones.layers import Linear, linear_name, require_heads
 
@@ -52,6 +53,8 @@ class Stack(Backbone):
     have (`whole`, `memory`), and have in a window, if it takes one (`whole_in`, `memory_in`). Its blocks are modules
     `block(x, context, index, *rest) -> (x, balance loss or None)`.
     """
+
+    compiled: Compiled | None = None  # how whole sequences go through the blocks, where not as the blocks are
 
     def __init__(
         self,
@@ -98,11 +101,17 @@ class Stack(Backbone):
         self, x: Tensor, lengths: Tensor, *, causal: bool, level: Tensor | None = None, window: Window | None = None
     ) -> Output:
         assert causal or window is None, "a window is for causal passes"
+        given = x.shape[1]
+        if self.compiled is not None:
+            x = self.compiled.padded(x, lengths)
         if window is None:
             context = self.whole(lengths, x.shape[1], causal)
         else:
             context = self.whole_in(window, lengths, x.shape[1])
-        return self.pass_through(x, context, padding_mask(lengths, x.shape[1]), level)
+        output = self.pass_through(x, context, padding_mask(lengths, x.shape[1]), level)
+        if self.compiled is not None:
+            output.hidden = output.hidden[:, :given]
+        return output
 
     @torch.no_grad()
     def extend(
@@ -124,10 +133,12 @@ class Stack(Backbone):
         """x through the blocks, one after the other, and the mean of their balance losses."""
         x, losses = dropout(x, self.dropout, self.training), []
         checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        decoding = isinstance(context, Memory)
+        call = through if decoding or self.compiled is None else self.compiled.through
         for index, block in enumerate(blocks):
             if checkpointed:
-                x, loss = checkpoint(block, x, context, index, *rest, use_reentrant=False)
+                x, loss = checkpoint(call, block, x, context, index, *rest, use_reentrant=False)
             else:
-                x, loss = block(x, context, index, *rest)
+                x, loss = call(block, x, context, index, *rest)
             losses.append(loss)
         return x, None if None in losses else torch.stack(losses).mean()

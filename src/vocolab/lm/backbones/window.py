@@ -10,6 +10,7 @@ from torch import Tensor
 from vocolab.attention import scaled_dot_product_attention
 from vocolab.errors import VocolabError
 from vocolab.lm.backbones.base import Window
+from vocolab.lm.backbones.compiled import uncompiled
 from vocolab.lm.backbones.stack import Memory
 
 FIRST_CAPACITY = 256  # slots; doubled until a window fits
@@ -44,6 +45,9 @@ class WindowAttention:
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v (B, H, L, Dh) of layer `index` -> (B, H, L, Dh)."""
+        return uncompiled(self._attend)(q, k, v)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if not self.blocks:
             return scaled_dot_product_attention(q, k, v, causal=True, dropout=self.dropout)
         mixed = [
