@@ -24,7 +24,7 @@ from vocolab.vocoders import (
 )
 
 
-def small_task(vocoder=None, **arguments) -> VocoderTask:
+def small_task(vocoder=None, kind=VocoderTask, **arguments) -> VocoderTask:
     seed_everything(7, verbose=False)
     discriminator = Ensemble(
         [
@@ -33,17 +33,17 @@ def small_task(vocoder=None, **arguments) -> VocoderTask:
         ]
     )
     arguments = {"discriminator": discriminator, "losses": [MelLoss(), MultiResolutionSTFTLoss()]} | arguments
-    return VocoderTask(vocoder or Vocos(80, dim=16, blocks=1, hidden=16), **arguments)
+    return kind(vocoder or Vocos(80, dim=16, blocks=1, hidden=16), **arguments)
 
 
 def run(
     folder: Path, task: VocoderTask, data, steps: int, resume: Path | None = None, callbacks=(), **trainer
 ) -> Trainer:
-    settings = {"val_check_interval": 5, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0} | trainer
+    settings = {"accelerator": "cpu", "val_check_interval": 5, "check_val_every_n_epoch": None}
+    settings |= {"num_sanity_val_steps": 0} | trainer
     trainer = Trainer(
         max_steps=steps,
         default_root_dir=folder,
-        accelerator="cpu",
         devices=1,
         logger=False,
         enable_progress_bar=False,

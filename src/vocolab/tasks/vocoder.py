@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from vocolab.metrics import mel_distance
 from vocolab.parts import describe
 from vocolab.precision import any_length
 from vocolab.tasks.base import Spoken, Task, field, located
+from vocolab.tasks.graph import Terms, Update, graphed
 from vocolab.tasks.schedules import Schedule, Scheduler
+from vocolab.vocoders import channels_last
 from vocolab.vocoders.base import Vocoder
 from vocolab.vocoders.discriminators import Discriminator
 from vocolab.vocoders.losses import MelLoss, WaveLoss, discriminator_loss, generator_losses
@@ -32,6 +35,14 @@ from vocolab.vocoders.losses import MelLoss, WaveLoss, discriminator_loss, gener
 def adamw(params: Iterable[nn.Parameter]) -> Optimizer:
     """HiFi-GAN's optimizer."""
     return torch.optim.AdamW(params, lr=2e-4, betas=(0.8, 0.99), weight_decay=0.01)
+
+
+@dataclass
+class Networks:
+    """What an update computes with; not modules of the task, which has their parameters already."""
+
+    vocoder: Vocoder
+    discriminator: Discriminator | None
 
 
 class VocoderTask(Task):
@@ -44,6 +55,8 @@ class VocoderTask(Task):
     """
 
     automatic_optimization = False  # a class attribute, since the recipe asks for it before anything is built
+    networks: Networks  # while it trains
+    run: Update  # `update`, in the form that the device runs best
 
     def __init__(
         self,
@@ -59,6 +72,7 @@ class VocoderTask(Task):
         initialize_from: str | Path | None = None,
         max_grad_norm: float | None = None,
         continue_from: str | Path | None = None,
+        cuda_graph: bool = False,
     ):
         """`feature_noise`: standard deviation of the noise added to the features in training, for a vocoder that is to
         speak quantised or predicted features. `initialize_from`: start from the weights of a checkpoint, ours or an
@@ -66,7 +80,8 @@ class VocoderTask(Task):
         gradient, of the vocoder or of the discriminator, is shortened to it (BigVGAN: 1000). The trainer's own clipping
         cannot do it for two optimizers. `continue_from`: go on with a training of the official program, from a folder
         that holds its `g_*` and `do_*` or from one of the two files: weights, optimizer states and the number of
-        updates. A resume overrides it, and `initialize_from`.
+        updates. A resume overrides it, and `initialize_from`. `cuda_graph`: on one GPU, run each update as one CUDA
+        graph (tasks/graph.py), where it can be one.
         """
         super().__init__(schedule)
         self.vocoder = vocoder
@@ -83,7 +98,7 @@ class VocoderTask(Task):
         self._continued: OfficialTraining | None = None
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise UsageError(f"max_grad_norm is {max_grad_norm}", "model.init_args", "give a number above 0, or null")
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm, self.cuda_graph = max_grad_norm, cuda_graph
         self.log_mel = LogMel(sample_rate=vocoder.sample_rate, hop=vocoder.hop)
 
     @property
@@ -126,6 +141,20 @@ class VocoderTask(Task):
         if training is not None and self.discriminator is not None and not self.trainer.ckpt_path:
             training.restore(self.trainer.optimizers, self.vocoder, self.discriminator)
             self.follow_recipe()
+        # Last, since both look at parameters and optimizers as they are from here on.
+        self.networks = self.arranged()
+        clips = self.max_grad_norm is not None
+        self.run = graphed(self.update, self.trainer, clips) if self.cuda_graph else self.update
+
+    def on_train_end(self) -> None:
+        self.run = self.update  # a graph keeps gigabytes
+
+    def arranged(self) -> Networks:
+        """The networks as the device trains them best, with the same parameters."""
+        if self.device.type != "cuda":
+            return Networks(self.vocoder, self.discriminator)
+        judge = None if self.discriminator is None else channels_last.prepare(self.discriminator)
+        return Networks(channels_last.prepare(self.vocoder), judge)
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = [self.optimizer(self.vocoder.parameters())]
@@ -134,41 +163,54 @@ class VocoderTask(Task):
         return optimizers
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
-        real = field(batch, "audio")  # (B, T)
-        feats = field(batch, "feats")  # (B, L, C)
+        adversarial = self.discriminator is not None and self.global_step >= self.adversarial_from
+        terms = self.run(field(batch, "audio"), field(batch, "feats"), adversarial)
+        self._count_update()
+        for name, value in terms.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss")
+
+    def update(self, real: Tensor, feats: Tensor, adversarial: bool) -> Terms:
+        """One update, from waveforms (B, T) and features (B, L, C); what to log of it.
+
+        A CUDA graph repeats the kernels of one call. So nothing in it may wait for a value on the device, or depend on
+        anything in Python that changes while these three stay alike.
+        """
         if self.feature_noise > 0:
             feats = feats + self.feature_noise * torch.randn_like(feats)
-        fake = self.vocoder(feats)  # (B, T)
-        discriminator = self.discriminator if self.global_step >= self.adversarial_from else None
+        fake = self.networks.vocoder(feats)  # (B, T)
+        discriminator = self.networks.discriminator if adversarial else None
+        terms = {}
         if discriminator is not None:
-            self._step_discriminator(discriminator, real, fake.detach())
-        self._step_vocoder(discriminator, real, fake)
+            terms["discriminator"] = self._step_discriminator(discriminator, real, fake.detach())
+        return terms | self._step_vocoder(discriminator, real, fake)
 
-    def _step_discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> None:
+    def _step_discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         loss = discriminator_loss(*discriminator.pair(real, fake))
-        optimizer = self.trainer.optimizers[1]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        self._clip(optimizer)
-        # Through the strategy, not Lightning's wrapper: the wrapper would count a second step for this batch.
-        self.trainer.strategy.optimizer_step(optimizer, lambda: None)
-        self.log("train/discriminator", loss.detach())
+        self._step(self.trainer.optimizers[1], loss)
+        return loss.detach()
 
-    def _step_vocoder(self, discriminator: Discriminator | None, real: Tensor, fake: Tensor) -> None:
+    def _step_vocoder(self, discriminator: Discriminator | None, real: Tensor, fake: Tensor) -> Terms:
         named = zip(_names(self.losses), self.losses, strict=True)
         terms = {name: loss.weight * loss(fake, real) for name, loss in named}
         if discriminator is not None:
             misled, matched = generator_losses(discriminator, real, fake)
             terms |= {"adversarial": self.adversarial * misled, "feature_matching": self.feature_matching * matched}
         total = sum(terms.values())
-        optimizers = self.optimizers()
-        optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
+        self._step(self.trainer.optimizers[0], total)
+        return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
+
+    def _step(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """Through the strategy, not Lightning's wrapper of the optimizer: that counts each step as an update."""
         optimizer.zero_grad()
-        self.manual_backward(total)
+        self.manual_backward(loss)
         self._clip(optimizer)
-        optimizer.step()
-        self.log("train/loss", total.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
+        self.trainer.strategy.optimizer_step(optimizer, lambda: None)
+
+    def _count_update(self) -> None:
+        """One a batch, whatever the number of optimizers: `global_step` and `max_steps` go by it."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
 
     def _clip(self, optimizer: Any) -> None:
         if self.max_grad_norm is not None:

@@ -108,12 +108,16 @@ class HiFiGAN(Vocoder):
         self.check(feats)
         if self.projection is not None:
             feats = self.lin_pre(feats)
-        x = self.conv_pre(feats.transpose(1, 2))  # (B, C, L)
+        return self.upsample(feats.transpose(1, 2))
+
+    def upsample(self, x: Tensor) -> Tensor:
+        """Narrowed features (B, C, L) to waveform (B, L·hop)."""
+        x = self.conv_pre(x)
         many = len(self.resblock_kernels)
         for stage, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
             x = sum(block(x) for block in self.resblocks[many * stage : many * (stage + 1)]) / many
-        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE))).squeeze(1)  # (B, L·hop)
+        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE))).flatten(1)
 
     def fold(self) -> Self:
         fold(self)
