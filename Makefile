@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart quickstart-tts test test-slow docs mutants lint bench bench-env metrics-env env clean
+.PHONY: quickstart quickstart-tts test test-slow docs notebooks mutants lint bench bench-env metrics-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
@@ -29,6 +29,10 @@ test-slow: metrics-env
 # The documentation as a site, in site/; a link that leads nowhere is an error. A test builds it too.
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Remove what running them left in the notebooks, which is not kept in git.
+notebooks: env
+	$(BIN)/python -m tests.notebooks
 
 # Small changes put into the code, one at a time: which does no test notice? About an hour; `[tool.mutmut]` names the files.
 mutants: env

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests import notebooks
 from vocolab.cli import COMMANDS, TRAINER
 from vocolab.recipe import load_recipe
 from vocolab.recipe.recipe import ROOTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "vocolab"
-FOLDERS = "configs|recipes|docs|benchmarks|tests|src"
+FOLDERS = "configs|recipes|notebooks|docs|benchmarks|tests|src"
 PATH = re.compile(rf"(?<![\w/.~-])(?:\.\./)*(?:{FOLDERS})/[\w./*{{}},-]*\w\}}?")
 MODULE = re.compile(r"(?<![\w./])(?:\w+/)*\w+\.py\b")
 KEY = re.compile(r"(?<![\w./])(?:--)?((?:data|model|trainer|checkpoint)(?:\.[A-Za-z]\w*)+)(?![\w(/])")
@@ -66,6 +67,7 @@ def texts() -> list[tuple[str, str]]:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
     headers = [*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "configs").rglob("*.yaml")]
     told = [(file, file.read_text()) for file in pages]
+    told += [(file, cell["source"]) for file in notebooks.files() for cell in notebooks.cells(file)]
     told += [(file, "\n".join(re.findall(r"#.*", file.read_text()))) for file in headers]
     return [(str(file.relative_to(ROOT)), text) for file, text in modules + told]
 

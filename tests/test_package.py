@@ -29,7 +29,7 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(wheel):
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     wanted = {path.removeprefix("src/") for path in tracked if path.startswith("src/vocolab/")}
-    wanted |= {f"vocolab/{path}" for path in tracked if path.startswith(("recipes/", "configs/"))}
+    wanted |= {f"vocolab/{path}" for path in tracked if path.startswith(("recipes/", "configs/", "notebooks/"))}
     assert names == wanted
     assert {"vocolab/py.typed", "vocolab/recipes/quickstart.yaml", "vocolab/configs/trainer/gpu.yaml"} <= names
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vocolab.errors import UsageError, VocolabError
-from vocolab.plot import curves, matching, plot, read_run, running_mean
+from vocolab.plot import curves, draw, matching, plot, read_run, running_mean
 
 
 def write(run: Path, rows: list[dict]) -> Path:
@@ -140,3 +140,10 @@ def test_the_picture(tmp_path, monkeypatch):
     )
     with pytest.raises(VocolabError, match="output exists"):
         plot(runs, "step", ["loss"], tmp_path / "f.png")
+
+
+def test_a_figure_for_a_notebook(tmp_path):
+    figure = draw([history(tmp_path / "a")], "step", ["loss", "val/loss"])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "val/loss"] and figure.axes[1].get_xlabel() == "step"
+    assert [len(axes.lines) for axes in figure.axes] == [4, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"], "nothing is written"

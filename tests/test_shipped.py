@@ -91,8 +91,10 @@ def test_what_is_no_packaged_name_stays():
 
 def test_the_list(capsys):
     assert main(["recipes"]) == 0
-    *lines, last = capsys.readouterr().out.splitlines()
-    assert last.split()[0] == "cluster" and all(path.name in last for path in (ROOT / "recipes/cluster").iterdir())
+    *lines, cluster, notebooks = capsys.readouterr().out.splitlines()
+    for line, folder in ((cluster, ROOT / "recipes/cluster"), (notebooks, ROOT / "notebooks")):
+        files = [path for path in folder.iterdir() if path.is_file()]
+        assert line.split()[0] == folder.name and files and all(path.name in line for path in files)
     assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
     for line in lines:
         name, headline = line.split(maxsplit=1)
@@ -125,6 +127,14 @@ def test_the_cluster_scripts_are_copied(capsys):
     assert main(["recipes", "copy", "cluster", "mine"]) == 0
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert {path.parent for path in written} == {Path("mine/recipes/cluster")} and len(written) == 3
+    assert all(path.read_bytes() == (ROOT / path.relative_to("mine")).read_bytes() for path in written)
+
+
+def test_the_notebooks_are_copied(capsys):
+    assert main(["recipes", "copy", "notebooks", "mine"]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {path.parent for path in written} == {Path("mine/notebooks")}
+    assert {path.name for path in written} == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")} != set()
     assert all(path.read_bytes() == (ROOT / path.relative_to("mine")).read_bytes() for path in written)
 
 

@@ -17,6 +17,7 @@ from vocolab.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 NOISY = 100  # a curve of so many points or more is drawn as its running mean, with its points faintly behind
@@ -124,9 +125,17 @@ def _labels(runs: Sequence[Path]) -> list[str]:
 
 
 def plot(runs: Sequence[Path], xs: str, ys: Sequence[str], output: Path, overwrite: bool = False) -> None:
-    """Draw `ys` over `xs`, an axes for each key: colours tell levels (or runs, where there are none), line styles runs.
+    """Write the picture that `draw` makes. Raises `VocolabError` where `output` exists."""
+    figure = draw(runs, xs, ys)
+    with atomic(output, overwrite) as temporary:
+        figure.savefig(temporary, dpi=130)
 
-    Raises `VocolabError` where a run or a metric is missing, or `output` exists.
+
+def draw(runs: Sequence[Path], xs: str, ys: Sequence[str]) -> Figure:
+    """`ys` over `xs`, an axes for each key: colours tell levels (or runs, where there are none), line styles runs. A
+    notebook shows the figure.
+
+    Raises `VocolabError` where a run or a metric is missing.
     """
     from matplotlib.figure import Figure
 
@@ -145,8 +154,7 @@ def plot(runs: Sequence[Path], xs: str, ys: Sequence[str], output: Path, overwri
     averaged = any(len(curve.y) >= NOISY for group in found.values() for curve in group)
     all_axes[-1].set_xlabel(xs.replace("_", " ") + "   (curves: running means)" * averaged, fontsize=10)
     all_axes[-1].ticklabel_format(axis="x", style="sci", scilimits=(-3, 5), useMathText=True)
-    with atomic(output, overwrite) as temporary:
-        figure.savefig(temporary, dpi=130)
+    return figure
 
 
 def _draw(axes: Axes, curve: Curve, names: list[str], group: list[Curve]) -> None:

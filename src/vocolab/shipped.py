@@ -1,4 +1,4 @@
-"""The recipes and configs that come with the package, found where a name leads to no file of the user's.
+"""The recipes, configs and notebooks that come with the package, found where a name leads to no file of the user's.
 
 In an installed package they lie beside this module, in a checkout at the top of the repository. This module imports
 nothing heavy.
@@ -14,10 +14,11 @@ from typing import Any
 FOLDERS = ("recipes", "configs")
 SUFFIXES = (".yaml", ".yml")
 CLUSTER = "cluster"  # beside the recipes: the folder of scripts
+NOTEBOOKS = "notebooks"
 
 
 def root() -> Path:
-    """The folder that holds `recipes` and `configs`."""
+    """The folder that holds `recipes`, `configs` and `notebooks`."""
     package = Path(__file__).parent
     return package if (package / "recipes").is_dir() else package.parents[1]
 
@@ -71,6 +72,11 @@ def recipes() -> dict[str, Path]:
 def scripts() -> list[Path]:
     """The packaged scripts that run recipes on a cluster."""
     return sorted((root() / "recipes" / CLUSTER).glob("*.sh"))
+
+
+def notebooks() -> list[Path]:
+    """The packaged notebooks."""
+    return sorted((root() / NOTEBOOKS).glob("*.ipynb"))
 
 
 def with_slots(path: Path) -> list[Path]:

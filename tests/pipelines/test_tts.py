@@ -408,7 +408,7 @@ def test_no_language_model(tmp_path):
 
 
 def test_a_codec_without_a_vocoder(tmp_path):
-    """Refused before anything is sampled; `codec` names the vocoder, as a run or an export holds it."""
+    """Refused before anything is sampled; `codec` is the vocoder, or its file, as a run or an export holds it."""
     codec, whole = tiny.codec(), tiny.codec().receive(tiny.vocoder())
     codec.vocoder = None
     mute = tiny.write(tmp_path / "mute.ckpt", tiny.language_model(), codec)
@@ -416,8 +416,11 @@ def test_a_codec_without_a_vocoder(tmp_path):
         TTS.from_checkpoint(mute)
     given = own_checkpoint(tmp_path / "vocoder.ckpt", tiny.vocoder())
     loud = TTS.from_checkpoint(tiny.write(tmp_path / "loud.ckpt", tiny.language_model(), whole))
-    wavs = [tts("hello", ref=VOICE, **SHORT) for tts in (TTS.from_checkpoint(mute, codec=given), loud)]
-    assert torch.equal(*wavs)
+    wav = loud("hello", ref=VOICE, **SHORT)
+    for one in (given, tiny.vocoder()):
+        assert torch.equal(TTS.from_checkpoint(mute, codec=one)("hello", ref=VOICE, **SHORT), wav)
+    with pytest.raises(UsageError, match="the codec of the checkpoint takes no vocoder: codec: leave it out"):
+        TTS.from_checkpoint(tmp_path / "loud.ckpt", codec=tiny.vocoder())
     other = own_checkpoint(tmp_path / "other.ckpt", tiny.vocoder(40))
     with pytest.raises(VocolabError, match="vocoder with in_channels 40, the codec's mels have 80"):
         TTS.from_checkpoint(mute, codec=other)

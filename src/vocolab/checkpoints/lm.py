@@ -12,6 +12,7 @@ from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
 from vocolab.lm import LanguageModel, Sampling
 from vocolab.parts import build, check_imported
+from vocolab.vocoders.base import Vocoder
 
 
 @dataclass
@@ -24,12 +25,12 @@ class LMCheckpoint:
     sampling: Sampling  # how it is to be sampled
 
 
-def load_lm(path: str | Path, codec: str | Path | None = None) -> LMCheckpoint:
+def load_lm(path: str | Path, codec: str | Path | Vocoder | None = None) -> LMCheckpoint:
     """The language model in a checkpoint or export of this project, in eval mode, with its codec ready.
 
-    `codec`: the file of the codec's weights, instead of the one the checkpoint names; or a vocoder, for a codec that
-    was trained without one. Raises `VocolabError` where `path` holds no language model, the codec's weights are
-    missing, or they are not those it was trained with.
+    `codec`: the file of the codec's weights, instead of the one the checkpoint names; or a vocoder or the file of one,
+    for a codec that was trained without. Raises `VocolabError` where `path` holds no language model, the codec's
+    weights are missing, or they are not those it was trained with.
     """
     lm, meta, state = read_lm(path)
     ready = _codec(meta, section(state, "codec."), path, codec)
@@ -64,11 +65,13 @@ def stated_sampling(card: dict[str, Any], where: object) -> Sampling:
         raise VocolabError(f"unknown sampling ({error})", where, "update vocolab") from error
 
 
-def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | None) -> Codec:
+def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Path | Vocoder | None) -> Codec:
     """The codec that the card describes, with the weights that the checkpoint holds, or else those it names."""
     described = meta["codec"]  # a vocoder that the codec received is described inside
     arguments = described["init_args"]
     lacks_vocoder = "vocoder" in arguments and not isinstance(arguments["vocoder"], dict)
+    if isinstance(given, Vocoder) and not lacks_vocoder:
+        raise UsageError("the codec of the checkpoint takes no vocoder", "codec", "leave it out")
     if given is not None and "checkpoint" in arguments:
         described = {**described, "init_args": {**arguments, "checkpoint": str(given)}}
     elif given is not None and not lacks_vocoder:
@@ -77,7 +80,7 @@ def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Pa
     if state:
         fill(codec, state, path)
     if given is not None and lacks_vocoder:
-        codec.receive(load_vocoder(given).vocoder)
+        codec.receive(given if isinstance(given, Vocoder) else load_vocoder(given).vocoder)
     try:
         codec.load()
     except VocolabError as error:
@@ -90,7 +93,9 @@ def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Pa
     return codec.eval()
 
 
-def _check_fingerprint(codec: Codec, expected: dict[str, Any], path: str | Path, given: str | Path | None) -> None:
+def _check_fingerprint(
+    codec: Codec, expected: dict[str, Any], path: str | Path, given: str | Path | Vocoder | None
+) -> None:
     found = codec.fingerprint()
     differing = [key for key, value in expected.items() if key in found and found[key] != value]
     if differing:

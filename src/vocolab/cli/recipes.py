@@ -2,7 +2,7 @@
 
 copy writes DIR/recipes/NAME.yaml and, under DIR/configs, the files it names. In DIR, -c recipes/NAME.yaml then means
 the copy. A file that differs from the packaged one is replaced only with --overwrite. `copy cluster` writes the scripts
-that run recipes under torchrun and SLURM to DIR/recipes/cluster.
+that run recipes under torchrun and SLURM to DIR/recipes/cluster, `copy notebooks` the notebooks to DIR/notebooks.
 """
 
 from __future__ import annotations
@@ -38,15 +38,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _list() -> int:
     found = shipped.recipes()
-    width = max(map(len, found), default=0)
+    width = max(map(len, [*found, shipped.NOTEBOOKS]))
     for name, path in found.items():
         print(f"{name:<{width}}  {_headline(path)}")
-    print(f"{shipped.CLUSTER:<{width}}  Scripts: {', '.join(path.name for path in shipped.scripts())}.")
+    for name, kind, paths in (
+        (shipped.CLUSTER, "Scripts", shipped.scripts()),
+        (shipped.NOTEBOOKS, "Notebooks", shipped.notebooks()),
+    ):
+        print(f"{name:<{width}}  {kind}: {', '.join(path.name for path in paths)}.")
     return 0
 
 
 def copy(name: str, folder: Path, overwrite: bool) -> list[Path]:
-    """Write the packaged recipe `name` and its slot files, or the scripts, under `folder`; return the copies."""
+    """Write the packaged recipe `name` and its slot files, the scripts or the notebooks, under `folder`; return the
+    copies.
+    """
     targets = {source: folder / source.relative_to(shipped.root()) for source in _sources(name)}
     for source, target in targets.items():
         if target.exists() and not overwrite and not _same(source, target):
@@ -62,10 +68,12 @@ def _sources(name: str) -> list[Path]:
     """The packaged files that `name` means."""
     if name == shipped.CLUSTER:
         return shipped.scripts()
+    if name == shipped.NOTEBOOKS:
+        return shipped.notebooks()
     found = shipped.recipes()
     recipe = found.get(Path(name).name.removesuffix(".yaml"))
     if recipe is None:
-        close = difflib.get_close_matches(name, [*found, shipped.CLUSTER], 1)
+        close = difflib.get_close_matches(name, [*found, shipped.CLUSTER, shipped.NOTEBOOKS], 1)
         remedy = f"did you mean {close[0]}?" if close else "see vocolab recipes"
         raise UsageError(f"no such recipe {name!r}", "vocolab recipes copy", remedy)
     return shipped.with_slots(recipe)

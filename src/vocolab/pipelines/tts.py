@@ -28,6 +28,7 @@ from vocolab.pipelines.spoken_stream import BLOCK, LOOKAHEAD, WHOLE, Chunk, Spok
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
 from vocolab.text.normalisation import Normalised, Normaliser, for_language
+from vocolab.vocoders.base import Vocoder
 
 MAX_CHARACTERS = 1000  # of what is said in one piece: over a minute of speech, far more than any model has seen
 LONGEST_TEXT = 150  # symbols, where a checkpoint does not say how long the texts of its training were: ten seconds
@@ -99,14 +100,14 @@ class TTS(Pretrained, nn.Module):
         path: str | Path,
         device: str = "cpu",
         dtype: str | None = None,
-        codec: str | Path | None = None,
+        codec: str | Path | Vocoder | None = None,
         imports: Sequence[str] = (),
         drafts: str | Path | None = None,
     ) -> TTS:
         """Load a checkpoint or a safetensors export of this project.
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
-        where the checkpoint neither holds nor finds them; or a checkpoint of the vocoder that its codec lacks.
+        where the checkpoint neither holds nor finds them; or the vocoder that its codec lacks, or a checkpoint of it.
         `imports`: modules that hold parts of it outside vocolab. `drafts`: a checkpoint whose draft heads are taken,
         trained for the same model. Raises `VocolabError` where the file holds no language
         model, the codec is not that of its training, or it cannot decode.
