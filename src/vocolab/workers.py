@@ -26,6 +26,13 @@ def start(serve: Callable[..., None], *args: Any) -> tuple[BaseProcess, Connecti
     return process, ours
 
 
+def starting() -> bool:
+    """Whether this process was started to work for another, and is still running the first lines of that one's script,
+    as Python does in each process that it starts anew.
+    """
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+
+
 def send(connection: Connection, message: Any) -> None:
     """Send to a worker. One that has died is noticed where its answer is received."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -311,6 +312,14 @@ def test_a_capped_pool_is_a_seeded_choice(tmp_path):
             assert distance.min() < 5e-3
             used |= set(np.unravel_index(distance.argmin(), distance.shape))
     assert 2 <= len(used) <= 30
+
+
+def test_a_script_that_its_own_workers_run_is_told_so(corpus, tmp_path, monkeypatch):
+    """Python marks a process so while it imports the script of the one that started it."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(VocolabError, match="a worker process prepares too: .*: prepare: put them under `if __name__"):
+        prepare(Preparation(LibriSpeech(corpus), Mel()), tmp_path / "shards")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_no_use_are_skipped_with_the_reason(tmp_path):

@@ -17,6 +17,7 @@ from vocolab.data.preparation.work import Work
 from vocolab.data.shards.identity import check_spec, default_folder
 from vocolab.data.shards.manifest import NAME, check_shards
 from vocolab.errors import UsageError, VocolabError
+from vocolab.workers import starting
 
 __all__ = ["Preparation", "Prematch", "check_shards", "prepare"]
 
@@ -53,6 +54,9 @@ def prepare(
     if preparation.features_dir is not None and not Path(preparation.features_dir).expanduser().is_dir():
         remedy = "set --data.features_dir to the folder that holds them, or leave it out to encode the speech"
         raise VocolabError("no such folder of features", preparation.features_dir, remedy)
+    if starting():  # it would wait for the process that waits for it
+        what = "a worker process prepares too: Python runs the lines of a script in each process that it starts"
+        raise VocolabError(what, "prepare", 'put them under `if __name__ == "__main__"`')
     run = _Run(preparation, spec, work, world, display, patience)
     with work.alone(lambda: display.say("another preparation is at work here: waiting for it")):
         if not run.ended():  # by another run, while this one waited
