@@ -14,7 +14,7 @@ from vocolab.lm.backbones.base import Backbone, Output, State, Window
 from vocolab.lm.base import Condition, Losses, Response
 from vocolab.lm.candidates import likeliest
 from vocolab.lm.core import CodeModel, cross_entropy, hits
-from vocolab.lm.decode import decode, frames
+from vocolab.lm.decode import Decoder, decode, frames
 from vocolab.lm.layout import IGNORED, at, pack, text_targets, with_stop
 from vocolab.lm.medusa import MedusaHeads
 from vocolab.lm.sampling import Sampling
@@ -34,11 +34,13 @@ class FirstCodebook(CodeModel):
 
     Each position of the sequence `text · sep · [language · sep] · prompt · sep · response` predicts what stands at the
     next: the separator before the response predicts its first frame, its last frame predicts the stop token.
+    `decoder`: how it decodes frame by frame; `lm/static` gives another way.
     """
 
     first_table: nn.Embedding
     text_weight: float
     drafts: MedusaHeads | None
+    decoder: Decoder = staticmethod(frames)
 
     def set_drafts(self, heads: MedusaHeads | None) -> None:
         """Give the model fresh heads, or none."""
@@ -192,7 +194,7 @@ class FirstCodebook(CodeModel):
         return say(self, condition, sampling, seeds, on_step)
 
     def first_frames(self, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
-        return frames(self, condition, sampling, seeds)
+        return self.decoder(self, condition, sampling, seeds)
 
     def alignment(self, condition: Condition, codes: Tensor, lengths: Tensor) -> Tensor:
         """(B, N, L) how much each frame of codes (B, k, L) owes to each symbol of the text, for pictures: one pass of

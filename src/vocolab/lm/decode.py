@@ -16,6 +16,8 @@ from vocolab.rng import uniforms
 if TYPE_CHECKING:
     from vocolab.lm.ar import FirstCodebook
 
+Decoder = Callable[["FirstCodebook", Condition, Sampling, Tensor], Iterator[Response]]
+
 
 def decode(
     model: FirstCodebook,
@@ -28,7 +30,7 @@ def decode(
     if sampling.beam_width > 1:
         return _beams(model, condition, sampling, on_step)
     steps = 0
-    for response in frames(model, condition, sampling, seeds):
+    for response in model.first_frames(condition, sampling, seeds):
         if on_step is not None and response.steps > steps:
             on_step(response.steps)
         steps = response.steps

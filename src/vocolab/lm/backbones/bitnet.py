@@ -34,7 +34,7 @@ def eight_bit(x: Tensor) -> EightBit:
         size = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
         values = (x * (127 / peak)).round_()
         width = x.shape[-1]
-        scale = peak / torch.hypot(size, size.new_tensor((width * EPSILON) ** 0.5)) * (width**0.5 / 127)
+        scale = peak / torch.hypot(size, size.new_full((), (width * EPSILON) ** 0.5)) * (width**0.5 / 127)
     if x.requires_grad:
         values = straight_through(values, F.rms_norm(x, (width,), eps=EPSILON) / scale)
     return EightBit(values, scale, dtype)

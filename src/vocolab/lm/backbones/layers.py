@@ -6,6 +6,7 @@ import importlib
 import inspect
 import math
 import sys
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,10 +55,14 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def project(x: Tensor, *matrices: nn.Module) -> list[Tensor]:
+def project(x: Tensor, *matrices: nn.Module) -> Sequence[Tensor]:
     """x (B, L, D) times each of the matrices, which are of one class. If that class rounds its input first (`rounds` of
-    `BitLinear`), x is rounded once for all of them.
+    `BitLinear`), x is rounded once for all of them. Where they were made one matrix for decoding (`joined`, see
+    `lm/static/layers.py`), x is multiplied once.
     """
+    joined = getattr(matrices[0], "joined", None)
+    if joined is not None:
+        return joined(x)
     rounds = getattr(matrices[0], "rounds", None)
     read = x if rounds is None else rounds(x)
     return [matrix(read) for matrix in matrices]

@@ -1,0 +1,127 @@
+"""Decoding with static states: which session a batch gets, and when it is looked at whether all have stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Hashable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vocolab.lm.ar import FirstCodebook
+from vocolab.lm.backbones.base import State
+from vocolab.lm.base import Condition, Response
+from vocolab.lm.decode import frames
+from vocolab.lm.sampling import Sampling
+from vocolab.lm.static.graphs import Capture, autocast_dtype, cuda_graph
+from vocolab.lm.static.layers import step_model
+from vocolab.lm.static.memory import Unsupported, kind, positions_held
+from vocolab.lm.static.session import Session
+from vocolab.rng import uniforms
+
+CAPACITY = 512  # of the first session; doubled when it runs out, so that few graphs exist
+CHECK = 8  # steps between two looks at whether all rows have stopped, for each of which the device is waited for
+KEPT = 4  # sessions that are kept for batches to come
+
+log = logging.getLogger(__name__)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def prepare(model: Module, decoder: StaticFrames | None = None) -> Module:
+    """Let the part of `model` that predicts the first codebook decode with static states where it lies on a GPU; on
+    other devices it decodes as before. Same codes for the same seeds, but for the rounding of floating-point numbers.
+
+    `model` itself is changed, and returned.
+    """
+    for part in model.modules():
+        if isinstance(part, FirstCodebook):
+            part.decoder = decoder or StaticFrames()
+    return model
+
+
+class StaticFrames:
+    """As `decode.frames`, but a response comes every `check` steps, and its tensors stay as they are.
+
+    `capture`: what records a step; None for a CUDA graph on a GPU, and the plain way elsewhere.
+    """
+
+    def __init__(self, capacity: int = CAPACITY, check: int = CHECK, capture: Capture | None = None) -> None:
+        self.capacity, self.check, self.capture = capacity, check, capture
+        self.failed = ""  # why the plain way was gone
+        self._weights: Hashable = None  # what the sessions were made of
+        self._step_models: dict[torch.dtype | None, FirstCodebook] = {}
+        self._free: list[tuple[Hashable, Session]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"capacity": self.capacity, "check": self.check, "capture": self.capture}  # a copy records its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __call__(
+        self, model: FirstCodebook, condition: Condition, sampling: Sampling, seeds: Tensor
+    ) -> Iterator[Response]:
+        capture = self.capture or (cuda_graph if condition.text.is_cuda else None)
+        if capture is None or sampling.draft or self.failed:
+            yield from frames(model, condition, sampling, seeds)
+            return
+        logits, state = model.begin(condition, sampling.max_ar_context)
+        capacity = self._at_least(positions_held(state) + self.check)
+        try:
+            session = self._session(model, state, len(condition), capacity, sampling, capture)
+        except (Unsupported, RuntimeError) as error:
+            self.failed = str(error).strip().partition("\n")[0]
+            log.warning("decoding without a static state, which is slower on a GPU: %s", self.failed)
+            yield from frames(model, condition, sampling, seeds)
+            return
+        numbers = uniforms(seeds, sampling.max_ar_steps), uniforms(seeds, sampling.max_ar_steps, stream=1)
+        session.load(logits, state, *numbers)
+        done = 0
+        try:
+            while True:
+                count = min(self.check, sampling.max_ar_steps - done, session.room - done)
+                for _ in range(count):
+                    session.run_step()
+                done += count
+                response = session.response()
+                yield response
+                if done == sampling.max_ar_steps or bool(response.stopped.all()):
+                    return
+                if done == session.room:
+                    larger = self._session(model, state, len(condition), 2 * session.capacity, sampling, capture)
+                    larger.go_on(session, *numbers)
+                    self._give_back(session)
+                    session = larger
+        finally:
+            self._give_back(session)
+
+    def _at_least(self, needed: int) -> int:
+        capacity = self.capacity
+        while capacity < needed:
+            capacity *= 2
+        return capacity
+
+    def _session(
+        self, model: FirstCodebook, state: State, rows: int, capacity: int, sampling: Sampling, capture: Capture
+    ) -> Session:
+        """A session that nobody uses, which is given back afterwards."""
+        self._forget_old_weights(model)
+        dtype = autocast_dtype(model.sep.device)
+        key = (rows, capacity, dataclasses.replace(sampling, max_ar_steps=1), kind(state), dtype, capture)
+        for place, session in enumerate(self._free):
+            if session.key == key:
+                return self._free.pop(place)
+        if dtype not in self._step_models:
+            self._step_models[dtype] = step_model(model, dtype)
+        return Session(key, self._step_models[dtype], state, rows, capacity, sampling, capture)
+
+    def _give_back(self, session: Session) -> None:
+        if session.model in self._step_models.values():  # the weights are still those it was made of
+            self._free = [*self._free, session][-KEPT:]
+
+    def _forget_old_weights(self, model: FirstCodebook) -> None:
+        weights = tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in model.parameters())
+        if weights != self._weights:
+            self._weights, self._step_models, self._free = weights, {}, []
