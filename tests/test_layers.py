@@ -15,7 +15,7 @@ ROWS = {
     "encoders": 1, "matching": 1, "vocoders": 1, "codecs": 1, "lm": 1, "metrics": 1,
     "data": 2, "checkpoints": 2,
     "pipelines": 3, "tasks": 3, "callbacks": 3, "pictures": 3,
-    "cli": 4, "recipe": 4, "report": 4, "evaluation": 4, "export": 4, "plot": 4, "__main__": 4,
+    "cli": 4, "recipe": 4, "report": 4, "evaluation": 4, "demo": 4, "export": 4, "plot": 4, "__main__": 4,
 }  # fmt: skip
 TOGETHER = {0, 2, 3, 4}  # rows whose members may import each other; those of row 1 never do
 LIGHTNING = {"data/module.py", "tasks", "callbacks", "cli", "recipe"}

@@ -28,6 +28,7 @@ EXTRAS = {
     "resemblyzer": "metrics",
     "speechmos": "metrics",
     "distillmos": "metrics",
+    "gradio": "demo",
 }
 # What an extra cannot name, since it asks for packages that do not install: by itself, beside the extra.
 ALONE = {"resemblyzer": "pip install --no-deps resemblyzer==0.1.4"}

@@ -30,6 +30,7 @@ COMMANDS = {
     "convert": ("vocolab.cli.convert", "say speech in another voice"),
     "synthesize": ("vocolab.cli.synthesize", "say text in the voice of a reference"),
     "evaluate": ("vocolab.cli.evaluate", "say how good speech is, in figures with intervals"),
+    "demo": ("vocolab.cli.demo", "open a page to convert and to speak"),
     "export": ("vocolab.cli.export", "write a model as one file for other programs"),
     "recipes": ("vocolab.cli.recipes", "list the packaged recipes; copy one to edit"),
     "plot": ("vocolab.cli.plot", "draw the curves of one or several runs"),

@@ -1,0 +1,105 @@
+"""`vocolab demo`: what it refuses before anything is loaded, and how it ends."""
+
+# ruff: noqa: E501 (a complaint is one line)
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.processes import environment
+from vocolab.cli import main
+
+
+@pytest.fixture
+def demo(capsys, tmp_path, monkeypatch):
+    """Run the command; returns its status and the last line of standard error."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+
+    def run(*args: object) -> tuple[int, str]:
+        status = main(["demo", "--device", "cpu", "--port", "0", *args])
+        out, err = capsys.readouterr()
+        assert out == "" and "Traceback" not in err
+        return status, err.splitlines()[-1].removeprefix("vocolab: error: ")
+
+    return run
+
+
+SHARE = "--share opens this machine to anyone who has the address, through a server of others: command line: give --share and --share-with-anyone where that is wanted, or neither"
+
+
+@pytest.mark.parametrize(
+    "args, status, line",
+    [
+        (["--share"], 2, SHARE),
+        (["--share-with-anyone"], 2, SHARE),
+        (["--checkpoint", "none.ckpt"], 1, "no such file: none.ckpt: correct --checkpoint"),
+        (["--lm", "none.ckpt"], 1, "no such file: none.ckpt: correct --lm"),
+        (["--lm", "text.ckpt", "--codec", "none.ckpt"], 1, "no such file: none.ckpt: correct --codec"),
+        (
+            ["--codec", "text.ckpt"],
+            2,
+            "--codec without --lm: command line: leave it out, or give a language model with --lm",
+        ),
+        (["--port", "70000"], 2, "--port is 70000: command line: give 1 to 65535, or 0 for any that is free"),
+        (["--port", "-1"], 2, "--port is -1: command line: give 1 to 65535, or 0 for any that is free"),
+        (["--max-seconds", "0"], 2, "--max-seconds is 0: command line: give a number above 0"),
+        (["--max-mb", "nan"], 2, "--max-mb is nan: command line: give a number above 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_one_line(demo, args, status, line):
+    assert demo(*args) == (status, line)
+
+
+def test_the_missing_package_names_the_extra(demo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert demo() == (1, "the package gradio is missing: vocolab demo: pip install 'vocolab[demo]'")
+
+
+def test_addresses_that_cannot_be_had(demo):
+    pytest.importorskip("gradio")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, line = demo("--port", str(port))
+    assert (status, line.partition(" (")[0]) == (2, "cannot serve there") and f"--host 127.0.0.1 --port {port}" in line
+    status, line = demo("--host", "no.such.host.invalid")
+    assert status == 2 and line.startswith("no such address (") and "--host no.such.host.invalid" in line
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint", "--lm"])
+def test_what_is_no_checkpoint(demo, flag, tmp_path, lm_checkpoint):
+    pytest.importorskip("gradio")
+    status, line = demo(flag, "text.ckpt")
+    assert status == 1 and "text.ckpt" in line
+    status, line = demo("--checkpoint", str(lm_checkpoint))
+    assert status == 1 and str(lm_checkpoint) in line
+    assert list(Path(tempfile.gettempdir()).glob("vocolab-demo-*")) == []
+
+
+def test_it_serves_until_it_is_stopped(tmp_path):
+    pytest.importorskip("gradio")
+    command = [sys.executable, "-m", "vocolab", "demo", "--device", "cpu", "--port", "0"]
+    process = subprocess.Popen(command, env=environment(TMPDIR=str(tmp_path)), stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("vocolab: http://127.0.0.1:"), line
+        page = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(line.split()[1]).read().decode()
+        assert '"title":"vocolab"' in page
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith("vocolab-demo-")] != []
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, rest) == (0, "vocolab: closed\n")
+    assert list(tmp_path.iterdir()) == []
