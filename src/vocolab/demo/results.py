@@ -51,8 +51,8 @@ def leave(folder: Path, name: str, wav: Tensor, sample_rate: int, shown: Mapping
 
 
 def sweep(folder: Path, age: float) -> None:
-    """Delete what Gradio leaves in its folder: an empty file for each file of a voice, uploads that broke off, folders of
-    results that it deleted. Only what is older than `age` seconds: an upload may be under way.
+    """Delete what Gradio leaves in its folder: an empty file for each file of a voice, uploads that broke off, folders
+    of results that it deleted. Only what is older than `age` seconds: an upload may be under way.
     """
     for path in [*folder.glob("tmp*"), *folder.glob("result-*")]:
         with suppress(OSError):  # another request may have been quicker
