@@ -24,7 +24,7 @@ from vocolab.vocoders import (
 )
 
 
-def small_task(vocoder=None, kind=VocoderTask, **arguments) -> VocoderTask:
+def small_task(vocoder=None, **arguments) -> VocoderTask:
     seed_everything(7, verbose=False)
     discriminator = Ensemble(
         [
@@ -33,7 +33,7 @@ def small_task(vocoder=None, kind=VocoderTask, **arguments) -> VocoderTask:
         ]
     )
     arguments = {"discriminator": discriminator, "losses": [MelLoss(), MultiResolutionSTFTLoss()]} | arguments
-    return kind(vocoder or Vocos(80, dim=16, blocks=1, hidden=16), **arguments)
+    return VocoderTask(vocoder or Vocos(80, dim=16, blocks=1, hidden=16), **arguments)
 
 
 def run(
