@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from harness import arguments, record, report
-from listeners import Listeners, character_error_rate
-from quickstart_quality import by_speaker, resynthesis
+from listeners import Listeners, by_speaker, character_error_rate
+from quality import evaluated
 
 from vocolab.data.corpora import BuiltinSpeech, Manifest
+from vocolab.evaluation import Subject
+from vocolab.evaluation.vocoder import resynthesis
 from vocolab.pipelines import KNNVC
 
 UNHEARD = Path(__file__).with_name("unheard") / "manifest.tsv"
@@ -45,8 +47,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="another vocoder than the converter in the package")
     args = parser.parse_args()
     vc = KNNVC.pretrained() if args.checkpoint is None else KNNVC.from_checkpoint(args.checkpoint)
-    listeners = Listeners()
-    figures = resynthesis(vc, BuiltinSpeech().splits()["val"], listeners) | conversion(vc, listeners)
+    held_out = Subject(resynthesis(vc, BuiltinSpeech().splits()["val"]), vc.sample_rate, {})
+    found, _ = evaluated(held_out, ["stoi", "cer"])
+    figures = {"stoi": found["stoi"], "resynthesis_cer": found["cer"]} | conversion(vc, Listeners())
     units = {"stoi": "STOI", "resynthesis_cer": "CER"}
     report(
         [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from harness import arguments, record, report
-from quickstart_quality import VOICES
+from listeners import VOICES
 
 from vocolab import TTS
 from vocolab.lm import Sampling

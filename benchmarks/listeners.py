@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -15,6 +16,14 @@ from vocolab.metrics.voices import Resemblyzer
 from vocolab.metrics.words import CER, Recogniser
 
 RATE = 16000  # Hz
+VOICES = [str(3001 + i) for i in range(10)]  # the Kokoro voices of the built-in speech
+
+
+def by_speaker(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
+    found = defaultdict(list)
+    for utterance in utterances:
+        found[utterance.speaker].append(utterance)
+    return found
 
 
 class Listeners:

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from harness import arguments, record, report
-from listeners import Listeners, character_error_rate
-from quickstart_quality import VOICES, by_speaker
+from listeners import VOICES, Listeners, by_speaker, character_error_rate
 
 from vocolab import TTS
 from vocolab.audio import at_speed

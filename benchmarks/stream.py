@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from converter_quality import PAIRS, UNHEARD
 from harness import arguments, record, report, wait
-from listeners import Listeners, character_error_rate
-from quickstart_quality import by_speaker
+from listeners import Listeners, by_speaker, character_error_rate
 
 from vocolab import audio
 from vocolab.data.corpora import BuiltinSpeech, Manifest

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import torch
 from harness import arguments, record, report, wait
-from listeners import Listeners, character_error_rate
-from quickstart_quality import VOICES
+from listeners import VOICES, Listeners, character_error_rate
 
 from vocolab import TTS
 from vocolab.lm import Sampling

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+Alignment = tuple[Tensor, list[str]]  # how much each of N symbols adds to each frame (N, L), and the symbols
+
+
 def mel_axes(axes: Axes, mel: Tensor, title: str, hop_seconds: float = 0.02) -> None:
     """Draw a log-mel (80, L) with time in seconds."""
     low = float(mel.max()) - 9.2  # 80 dB below the loudest cell, the same for every picture
@@ -85,17 +88,26 @@ def codes_axes(axes: Axes, codes: Tensor, title: str, frame_seconds: float = 1.0
 
 
 def spoken_figure(
-    codes: Mapping[str, Tensor], mels: Mapping[str, Tensor], path: Path, hop_seconds: float = 0.02
+    codes: Mapping[str, Tensor],
+    mels: Mapping[str, Tensor],
+    path: Path,
+    hop_seconds: float = 0.02,
+    alignment: Alignment | None = None,
 ) -> Path:
-    """Write a picture of named codes (K, L) over named log-mels (80, L')."""
+    """Write a picture of named codes (K, L) over named log-mels (80, L') over an alignment of the text, if given."""
     from matplotlib.figure import Figure
 
     heights = [0.6 + 0.14 * len(value) for value in codes.values()] + [1.7] * len(mels)
+    heights += [] if alignment is None else [1.0 + 0.05 * len(alignment[1])]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     for one, (title, value) in zip(axes, codes.items(), strict=False):
         codes_axes(one, value, f"codes, {title}")
-    for one, (title, mel) in zip(axes[len(codes) :], mels.items(), strict=True):
+    if alignment is not None:
+        alignment_axes(
+            axes[-1], *alignment, "how much each symbol adds to each frame of the first codebook", hop_seconds
+        )
+    for one, (title, mel) in zip(axes[len(codes) :], mels.items(), strict=False):
         mel_axes(one, mel, title, hop_seconds)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100)

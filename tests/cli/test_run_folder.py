@@ -39,7 +39,7 @@ def test_a_run_is_wholly_where_its_name_says(spelling, folder, recipe, home):
     """By flag, resumed in the same spelling and in another."""
     assert fit(f"--trainer.default_root_dir={spelling}", "--trainer.max_steps=2") == 0
     run = home / folder
-    assert {p.name for p in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "tensorboard"}
+    assert {p.name for p in run.iterdir()} == {"README.md", "config.yaml", "metrics.csv", "checkpoints", "tensorboard"}
     assert not any("~" in p.name or "$" in p.name for p in Path().iterdir()) and not Path("runs").exists()
     again = spelling if spelling != "~/r/" else os.path.relpath(run) + "/"
     assert fit(f"--trainer.default_root_dir={again}", "--ckpt_path", "last") == 0

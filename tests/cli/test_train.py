@@ -43,7 +43,7 @@ def test_a_run_and_its_folder(recipe, capfd):
     assert fit() == 0
     assert capfd.readouterr().out == ""  # progress goes to standard error
     run = Path("runs/tiny")
-    assert {p.name for p in run.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "tensorboard"}
+    assert {p.name for p in run.iterdir()} == {"README.md", "config.yaml", "metrics.csv", "checkpoints", "tensorboard"}
     names = {p.name for p in (run / "checkpoints").iterdir()}
     assert names == {"last.ckpt", "best.ckpt", "step=00000002.ckpt", "step=00000004.ckpt"}
     assert saved()["global_step"] == 4 and "vocolab" in saved()

@@ -17,8 +17,8 @@ from vocolab.cli import main
 from vocolab.data.corpora import BuiltinSpeech
 from vocolab.errors import UsageError, VocolabError
 from vocolab.evaluation.corpus import HeldOut, held_out
-from vocolab.evaluation.speech import read_list, zero_shot
-from vocolab.evaluation.vocoder import draw_conversions
+from vocolab.evaluation.speech import read_list, with_voices, zero_shot
+from vocolab.evaluation.vocoder import draw_conversions, read_conversions
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,32 @@ def test_conversions_are_drawn_by_the_seed_within_a_language(builtin):
         said = {u.path: u.text for u in builtin.voices[one.target]}
         assert all(said[path] != one.source.text for path in one.references)
     assert len(drawn) >= 20 and set(draw_conversions(builtin, 3, 5)) <= set(drawn)
+
+
+def test_conversions_by_a_list(builtin, tmp_path):
+    """That of the quickstart's benchmark: each of ten voices says its two sentences in two others."""
+    found = read_conversions(Path("benchmarks/quickstart_conversions.txt"), builtin)
+    assert len(found) == 20 and len({one.target for one in found}) == 10
+    for one in found:
+        assert one.source.key.startswith("30") and one.target != one.source.speaker and len(one.references) >= 16
+    for line, error in {
+        "3001-10-0000": "1 words: .*:1: write the key",
+        "3001-10-0002 3002": "no utterance '3001-10-0002' is evaluated: .*:1: one of",
+        "3001-10-0000 nobody": "nothing to tell the voice 'nobody' by: .*:1: one of 1001",
+        "": "a list without lines",
+    }.items():
+        (tmp_path / "list.txt").write_text(f"{line}\n")
+        with pytest.raises(VocolabError, match=error):
+            read_conversions(tmp_path / "list.txt", builtin)
+
+
+def test_the_list_of_the_benchmark_of_speech(builtin):
+    """Its prompts are recordings of the voices, of other sentences, and each has its recording."""
+    plain = read_list(Path("benchmarks/quickstart_tts.lst"))
+    found = with_voices(plain, builtin)
+    assert len(found) == 20 and not any(s.voice for s in plain)
+    for sentence in found:
+        assert sentence.voice == sentence.key[:4] and sentence.reference.stem == sentence.key != sentence.prompt.stem
 
 
 def test_sentences_and_their_prompts(builtin, tts):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vocolab.metrics import Heard, Unmeasured
-from vocolab.metrics.timing import DurationRatio, RealTimeFactor
+from vocolab.metrics.timing import DurationRatio, Ended, RealTimeFactor, Stopped
 
 
 def test_too_long_and_too_short_do_not_make_up_for_each_other():
@@ -22,3 +22,17 @@ def test_the_real_time_factor_is_of_all_speech_together():
     assert RealTimeFactor().pool(np.array(numbers)) == pytest.approx(0.2)
     with pytest.raises(Unmeasured):
         RealTimeFactor().measure(Heard(torch.ones(16000), 16000))
+
+
+CASES = ((12000, True, 1), (20000, True, 1), (11900, True, 0), (20100, True, 0), (16000, False, 0))
+
+
+def test_an_end_in_time():
+    """Within a quarter of the recording's length, and by itself."""
+    reference = torch.ones(16000)
+    for samples, stopped, ended in CASES:
+        heard = Heard(torch.ones(samples), 16000, reference, stopped=stopped)
+        assert Ended().measure(heard) == (ended, 1) and Stopped().measure(heard) == (stopped, 1)
+    for metric in (Ended(), Stopped()):
+        with pytest.raises(Unmeasured, match="no language model speaks"):
+            metric.measure(Heard(reference, 16000, reference))

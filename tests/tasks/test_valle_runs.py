@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+import vocolab.pictures as pictures
 import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard error it was imported under)
 from tests.data.speech import librispeech
 from tests.tasks.codes import codes_recipe
@@ -87,6 +88,8 @@ def test_six_steps_are_three_and_three_more_bit_for_bit(recipe):
 def test_a_run_from_speech_to_speech(recipe, ground, capfd, caplog, monkeypatch):
     """Its samples, its metrics, its checkpoint, and what predict makes of it."""
     monkeypatch.setitem(sys.modules, "jiwer", None)
+    drawn = []
+    monkeypatch.setattr(pictures, "alignment_axes", lambda axes, *what: drawn.append(what))
     measured = "{class_path: Evaluate, init_args: {metrics: [cer, duration_ratio, stopped, rtf, stoi]}}"
     samples = f"[{{class_path: SpokenSamples, init_args: {{count: 1}}}}, {measured}, Timing]"
     assert (
@@ -101,6 +104,10 @@ def test_a_run_from_speech_to_speech(recipe, ground, capfd, caplog, monkeypatch)
     given = soundfile.info(folder / f"{key}-given.wav")
     assert reference.samplerate == 16000 and given.frames == reference.frames
     assert 0 < spoken.frames <= 1.5 * reference.frames + 640
+
+    ((added, symbols, _, frame),) = drawn
+    assert added.shape == (len(symbols), round(soundfile.info(folder / f"{key}.wav").duration / frame))
+    assert (symbols[0], symbols[-1]) == ("<s>", "</s>") and added.isfinite().all() and added.min() >= -1e-5
 
     found = figures("run")
     assert 1 <= found["val/duration_ratio"] <= 50 and 0 <= found["val/stopped"] <= 1 and found["val/rtf"] > 0

@@ -7,6 +7,7 @@ from vocolab.callbacks.official import OfficialFiles
 from vocolab.callbacks.progress import Progress
 from vocolab.callbacks.samples import Predictions, Samples
 from vocolab.callbacks.spoken import SpokenSamples
+from vocolab.callbacks.summary import Summary
 from vocolab.callbacks.timing import Timing
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "Progress",
     "Samples",
     "SpokenSamples",
+    "Summary",
     "Timing",
 ]

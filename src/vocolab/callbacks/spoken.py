@@ -17,10 +17,10 @@ from vocolab.callbacks.samples import log_sample
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import VocolabError
-from vocolab.lm import AR, NAR, LanguageModel, fast
+from vocolab.lm import AR, NAR, LanguageModel, fast, first_codebook
 from vocolab.lm.base import Condition, Response
 from vocolab.lm.sampling import Sampling
-from vocolab.pictures import spoken_figure
+from vocolab.pictures import Alignment, spoken_figure
 
 if TYPE_CHECKING:
     from vocolab.tasks import VALLETask
@@ -44,7 +44,8 @@ class SpokenSamples(Callback):
 
     KEY.wav is what the whole model makes of the text and the prompt, KEY-first.wav its first codebook alone,
     KEY-given.wav what the NAR makes of the true first codebook; KEY-reference.wav and KEY-prompt.wav are the true codes
-    decoded. KEY.png shows codes and mels. Where the codec cannot decode, only pictures of the codes are written.
+    decoded. KEY.png shows codes, mels, and how much each symbol of the text adds to each frame of the first codebook.
+    Where the codec cannot decode, only pictures without mels are written.
     """
 
     def __init__(self, count: int = 2):
@@ -74,8 +75,8 @@ class SpokenSamples(Callback):
             condition = task.condition(batch).select(rows)
             codec = self._speaker(task)
             said = versions(fast.prepare(task.lm), condition, batch.codes[rows], batch.lengths[rows], task.sampling)
-            for key, spoken in zip(batch.keys, said, strict=False):
-                self._keep(trainer, key, spoken, codec)
+            for row, (key, spoken) in enumerate(zip(batch.keys, said, strict=False)):
+                self._keep(trainer, key, spoken, codec, _alignment(task, condition.select(rows[row : row + 1]), spoken))
 
     def _speaker(self, task: VALLETask) -> Codec | None:
         """The codec, or None where it cannot decode, with a warning the first time."""
@@ -90,7 +91,9 @@ class SpokenSamples(Callback):
             log.warning(f"samples are written without audio: {error}")
             return None
 
-    def _keep(self, trainer: Trainer, key: str, spoken: list[Version], codec: Codec | None) -> None:
+    def _keep(
+        self, trainer: Trainer, key: str, spoken: list[Version], codec: Codec | None, alignment: Alignment | None
+    ) -> None:
         folder = Path(trainer.default_root_dir) / "samples" / f"step={trainer.global_step:08d}"
         wavs: dict[str, Tensor] = {}
         mels: dict[str, Tensor] = {}
@@ -101,10 +104,22 @@ class SpokenSamples(Callback):
                 write(folder / f"{stem}.wav", wav, codec.sample_rate, overwrite=True)
             mels = {v.title: _mel(wavs[v.name], codec) for v in spoken}
         codes = {v.title: v.codes.cpu() for v in spoken if v.name in ("", "first", "reference")}
-        figure = spoken_figure(codes, mels, folder / f"{key}.png", 1 / codec.frame_rate if codec is not None else 0.02)
+        frame = 1 / codec.frame_rate if codec is not None else 0.02
+        figure = spoken_figure(codes, mels, folder / f"{key}.png", frame, alignment)
         if codec is not None:
             for logger in trainer.loggers:
                 log_sample(logger, key, wavs[""], codec.sample_rate, figure, trainer.global_step)
+
+
+def _alignment(task: VALLETask, condition: Condition, spoken: list[Version]) -> Alignment | None:
+    """How much each symbol adds to each frame of what was spoken. None for a NAR alone."""
+    first = first_codebook(task.lm)
+    codes = next(version.codes for version in spoken if not version.name)
+    if first is None or not codes.shape[1]:
+        return None
+    length, count = torch.tensor([codes.shape[1]], device=codes.device), int(condition.text_lengths[0])
+    added = first.alignment(condition, codes[None], length)[0, :count].float().cpu()
+    return added, [task.translation.map.symbols[i] for i in condition.text[0, :count].tolist()]
 
 
 def _mel(wav: Tensor, codec: Codec) -> Tensor:

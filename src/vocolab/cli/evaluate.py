@@ -18,8 +18,9 @@ from vocolab.files import local_path
 from vocolab.remote import model_file, model_path, url_of
 
 if TYPE_CHECKING:
-    from vocolab.evaluation import Subject
+    from vocolab.evaluation import HeldOut, Subject
     from vocolab.evaluation.rows import Row
+    from vocolab.evaluation.vocoder import Conversion
     from vocolab.metrics.voices import SpeakerEncoder
 
 
@@ -50,14 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", metavar="NAME", help="train, val or test (default: the first there is of val, test, train)")
     add("--limit", metavar="N", type=int, help="utterances of the corpus, drawn by --seed (default: all)")
     add("--task", choices=("resynthesis", "conversion"), help="of a vocoder (default: both)")
-    add("--conversions", metavar="N", type=int, help="pairs of an utterance and a voice (default: one an utterance)")
+    add(
+        "--conversions",
+        metavar="N|FILE",
+        type=lambda text: int(text) if text.lstrip("-").isdigit() else local_path(text),
+        help="pairs of an utterance and a voice: so many, drawn by --seed, or a list, KEY VOICE a line "
+        "(default: one an utterance)",
+    )
     add("--encoder", metavar="PATH", type=lambda text: str(model_path(text)), help="the encoder's weights, see convert")
     add("--codec", metavar="PATH", type=local_path, help="the codec's weights or vocoder, see synthesize")
     add(
         "--list",
         metavar="FILE",
         type=local_path,
-        help="what a language model is to say instead of a corpus: utt|prompt text|prompt wav|text a line",
+        help="what a language model is to say instead of a corpus's texts: utt|prompt text|prompt wav|text a line",
     )
     add(
         "--seconds",
@@ -151,16 +158,18 @@ def _check(args: argparse.Namespace) -> None:
     if sum(given) > 1 or any(folders) != all(folders):
         remedy = "give --generated with --reference, or --pairs, or --corpus (or --list) with --checkpoint"
         raise UsageError("not one thing to evaluate", "command line", remedy)
-    if not any(given[:2]) and (args.corpus is None) == (args.list is None):
+    if not any(given[:2]) and args.corpus is None and args.list is None:
         remedy = "give --generated DIR and --reference DIR, or --checkpoint CKPT and --corpus PATH"
         raise UsageError("nothing to evaluate", "command line", remedy)
     for flag, number in (("--limit", args.limit), ("--conversions", args.conversions)):
-        if number is not None and number < 1:
+        if isinstance(number, int) and number < 1:
             raise UsageError(f"{flag} is {number}", "command line", "give at least 1")
     low, high = args.seconds
     if not 0 <= low <= high:
         raise UsageError(f"--seconds is {low:g} {high:g}", "command line", "give the shortest, then the longest")
     files = {"--checkpoint": args.checkpoint, "--codec": args.codec, "--list": args.list, "--pairs": args.pairs}
+    if isinstance(args.conversions, Path):
+        files["--conversions"] = args.conversions
     for flag, path in files.items():
         if path is not None and not url_of(path) and not path.exists():
             raise VocolabError("no such file", path, f"correct {flag}")
@@ -192,11 +201,11 @@ def _is_language_model(checkpoint: Path | None) -> bool:
 
 
 def _vocoder(args: argparse.Namespace, device: str) -> Subject:
-    from vocolab.evaluation import HeldOut, Subject, held_out
-    from vocolab.evaluation.vocoder import conversion, draw_conversions, resynthesis
+    from vocolab.evaluation import Subject, held_out
+    from vocolab.evaluation.vocoder import conversion, resynthesis
     from vocolab.pipelines import KNNVC
 
-    held: HeldOut = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed)
+    held = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed)
     if args.checkpoint is None:
         vc = KNNVC.pretrained(device, encoder=args.encoder)
     else:
@@ -205,24 +214,33 @@ def _vocoder(args: argparse.Namespace, device: str) -> Subject:
     if args.task != "conversion":
         samples += resynthesis(vc, held.utterances)
     if args.task != "resynthesis":
-        samples += conversion(vc, draw_conversions(held, args.seed, args.conversions))
+        samples += conversion(vc, _conversions(args, held))
     return Subject(samples, vc.sample_rate, _identity(args), held.recordings())
+
+
+def _conversions(args: argparse.Namespace, held: HeldOut) -> list[Conversion]:
+    from vocolab.evaluation.vocoder import draw_conversions, read_conversions
+
+    if isinstance(args.conversions, Path):
+        return read_conversions(args.conversions, held)
+    return draw_conversions(held, args.seed, args.conversions)
 
 
 def _speech(args: argparse.Namespace, device: str) -> Subject:
     from vocolab.evaluation import Subject, held_out
-    from vocolab.evaluation.speech import read_list, spoken, zero_shot
+    from vocolab.evaluation.speech import read_list, spoken, with_voices, zero_shot
     from vocolab.pipelines import TTS
 
     tts = TTS.from_checkpoint(model_file(args.checkpoint), device, codec=args.codec)
     sampling = tts.sampling(**given_sampling(args))
-    voices = {}
+    held = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed) if args.corpus else None
     if args.list is not None:
         sentences = read_list(args.list, args.language)
+        sentences = with_voices(sentences, held) if held else sentences
     else:
-        held = held_out(args.corpus, args.corpus_root, args.split, args.limit, args.seed)
+        assert held is not None
         sentences = zero_shot(tts, held, tuple(args.seconds), args.prompt_seconds, args.seed)
-        voices = held.recordings()
+    voices = held.recordings() if held else {}
     samples = spoken(tts, sentences, args.prompt_seconds, sampling, args.seed)
     return Subject(samples, tts.sample_rate, _identity(args) | {"sampling": vars(sampling)}, voices)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -102,6 +102,12 @@ def _recordings(held: HeldOut, utterance: Utterance) -> list[Utterance]:
 def _fits(tts: TTS, prompt: Utterance, least: float) -> bool:
     length = audio.info(prompt.path).seconds
     return length >= least and (not tts.needs_ref_text or (bool(prompt.text) and length <= WHOLE_SECONDS))
+
+
+def with_voices(sentences: Sequence[Sentence], held: HeldOut) -> list[Sentence]:
+    """The sentences with the voices of their prompts, where these are recordings of the corpus."""
+    speakers = {u.path.resolve(): u.speaker for us in (held.utterances, *held.voices.values()) for u in us}
+    return [replace(s, voice=speakers.get(s.prompt.resolve(), s.voice)) for s in sentences]
 
 
 def read_list(path: Path, language: str | None = None) -> list[Sentence]:

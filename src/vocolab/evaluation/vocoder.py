@@ -16,6 +16,7 @@ from vocolab.data.corpora import Utterance
 from vocolab.errors import VocolabError
 from vocolab.evaluation.corpus import HeldOut
 from vocolab.evaluation.sample import Made, Sample
+from vocolab.files import read_lines
 from vocolab.pipelines import KNNVC, Voice
 
 
@@ -97,6 +98,31 @@ def draw_conversions(held: HeldOut, seed: int = 0, limit: int | None = None) -> 
     if not found:
         raise VocolabError("no other voice to convert to", "--corpus", "give several voices, or --task resynthesis")
     return sorted(found, key=lambda one: (one.target, one.source.key))
+
+
+def read_conversions(path: Path, held: HeldOut) -> list[Conversion]:
+    """The conversions of a list, the key of an utterance and a voice a line. Raises `VocolabError` naming the line at
+    fault.
+    """
+    by_key = {u.key: u for u in held.utterances}
+    found: dict[tuple[str, str], Conversion] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        where, fields = f"{path}:{number}", line.split()
+        if len(fields) != 2:
+            raise VocolabError(f"{len(fields)} words", where, "write the key of an utterance and a voice")
+        key, target = fields
+        if key not in by_key:
+            raise VocolabError(f"no utterance {key!r} is evaluated", where, f"one of {', '.join(list(by_key)[:5])}, …")
+        references = held.references(target, by_key[key])
+        if not references:
+            what = f"nothing to tell the voice {target!r} by"
+            raise VocolabError(what, where, f"one of {', '.join(sorted(held.voices)[:5])}, …")
+        found[key, target] = Conversion(by_key[key], target, tuple(u.path for u in references))
+    if not found:
+        raise VocolabError("a list without lines", path, "write the key of an utterance and a voice a line")
+    return sorted(found.values(), key=lambda one: (one.target, one.source.key))
 
 
 def _made(speak: Callable[[], Tensor], rate: int) -> Made:

@@ -11,7 +11,7 @@ from vocolab.metrics import STOI, MelL1, Metric, MultiResolutionSTFT
 from vocolab.metrics.cepstral import MCD
 from vocolab.metrics.opinion import DNSMOS, PESQ, DistillMOS
 from vocolab.metrics.pitch import F0Correlation, F0Error, Periodicity, PitchTracker, VoicingF1
-from vocolab.metrics.timing import DurationRatio, RealTimeFactor, Stopped
+from vocolab.metrics.timing import DurationRatio, Ended, RealTimeFactor, Stopped
 from vocolab.metrics.voices import (
     EER,
     NearestVoice,
@@ -40,7 +40,7 @@ def all_metrics(
         *(kind(pitch) for kind in (F0Error, F0Correlation, VoicingF1, Periodicity)),
         *(kind(words) for kind in (WER, CER)),
         *(kind(prints) for kind in (Similarity, SimilarityMargin, NearestVoice, EER)),
-        *(DNSMOS(), DistillMOS(device), DurationRatio(), Stopped(), RealTimeFactor()),
+        *(DNSMOS(), DistillMOS(device), DurationRatio(), Stopped(), Ended(), RealTimeFactor()),
     ]
 
 

@@ -16,6 +16,19 @@ class DurationRatio(Metric):
         return longer / shorter, 1.0
 
 
+class Ended(Metric):
+    """The share of responses that a language model ended by itself where the recording ends, within a quarter."""
+
+    name, title, unit, better = "ended", "how often the model stopped in time", "0 to 1", "up"
+    source = "responses with an end at 3/4 to 5/4 of the recording's length / all responses"
+
+    def measure(self, heard: Heard) -> Numbers:
+        if heard.stopped is None:
+            raise Unmeasured("no language model speaks")
+        ratio = heard.seconds * heard.rate / len(heard.reference_at(heard.rate))
+        return float(heard.stopped and abs(ratio - 1) <= 0.25), 1.0
+
+
 class RealTimeFactor(Metric):
     """Seconds of computing for a second of speech, of all utterances together."""
 

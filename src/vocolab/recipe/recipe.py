@@ -18,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from omegaconf.errors import OmegaConfBaseException
 
 import vocolab.tasks  # noqa: F401  (a bare `class_path: VocoderTask` is found among the classes that are imported)
-from vocolab.callbacks import Checkpoint, Progress
+from vocolab.callbacks import Checkpoint, Progress, Summary
 from vocolab.data.batches import TokenBudget
 from vocolab.data.module import SpeechDataModule
 from vocolab.errors import UsageError
@@ -179,6 +179,8 @@ class Recipe(LightningCLI):
             self.config_init = self._instantiate(trainer=config, checkpoint=self.config.checkpoint)
             self.config_init.trainer.logger = loggers.complete(self.config_init.trainer.logger, self.run_folder)
             self.config_init.trainer.callbacks = _with_progress(self.config_init.trainer)
+            if self.config_init.trainer.logger:
+                self.config_init.trainer.callbacks.append(Summary(["fit", *self.sources.arguments]))
             trainer = self.instantiate_trainer()
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UsageError(
