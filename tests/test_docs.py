@@ -1,4 +1,4 @@
-"""Every command that the README and the pages show is one that the program takes; every link leads somewhere."""
+"""The README and the pages: their commands are taken, their Python runs, errors are as shown, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.test_named import PACKAGE, strings
+from vocolab import KNNVC, TTS, audio
+from vocolab.checkpoints import export_hifigan
 from vocolab.cli import COMMANDS, TRAINER, main
+from vocolab.vocoders import HiFiGAN
 
 ROOT = Path(__file__).parents[1]
+# Pages whose Python a test runs, each with the name of the speech, or the file, that it ends in.
+PYTHON = {
+    "README.md": "wav",
+    "convert.md": "live.wav",
+    "export.md": "copy/config.json",
+    "from-hifi-gan.md": "spoken",
+    "knn-vc.md": "wav",
+    "synthesize.md": "wav",
+}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -58,10 +72,93 @@ def test_a_shown_command_is_taken(words, monkeypatch):
         parser.parse_args(words[2:])
 
 
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, builtin_corpus, lm_checkpoint) -> Path:
+    """A working directory with the files that the pages speak of."""
+    speech, rate = audio.read(builtin_corpus / "synth/3001/10/3001-10-0000.opus")
+    voice, _ = audio.read(builtin_corpus / "synth/3002/10/3002-10-0001.opus")
+    files = {name: speech[:32000] for name in ("speech", "source", "converted", "recordings/a")}
+    files |= {name: voice[:48000] for name in ("voice", "ref1", "ref2", "target/one", "target/two", "voice/one")}
+    for name, wav in (files | {"voice/two": voice, "hours/of/speech": voice, "short": voice[:200]}).items():
+        audio.write(tmp_path / f"{name}.{'flac' if name.startswith('hours') else 'wav'}", wav, rate)
+    (tmp_path / "notes.txt").write_text("not a model")
+    (tmp_path / "broken.wav").write_bytes(b"RIFF and no more")
+    (tmp_path / "empty").mkdir()
+    sizes = {"upsample_rates": [8, 8, 2, 2], "upsample_kernels": [16, 16, 4, 4], "sample_rate": 22050, "hop": 256}
+    export_hifigan(HiFiGAN(80, projection=None, channels=16, **sizes), tmp_path / "g_02500000")
+    assert main(["export", str(lm_checkpoint), "-o", str(tmp_path / "model.safetensors")]) == 0
+    assert main(["export", str(lm_checkpoint), "-o", str(tmp_path / "my-model"), "--format", "hf"]) == 0
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Player:
+    """What the pages call `player`."""
+
+    def __init__(self) -> None:
+        self.heard: list = []
+
+    def write(self, samples) -> None:
+        self.heard.append(samples)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name in PYTHON], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
+    """Its blocks one after the other, as a reader would type them. `tts` is known where a block begins in the middle;
+    torch.hub's knn_vc, whose weights are not at hand, is the converter in the package, and nothing is uploaded.
+    """
+    monkeypatch.setattr(torch.hub, "load", lambda *args, **more: KNNVC.pretrained())
+    monkeypatch.setattr(TTS, "push_to_hub", lambda self, name, private: None)
+    names: dict = {"player": Player()}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        if "tts" in block and "TTS" not in block:
+            exec('from vocolab import TTS\ntts = TTS.from_checkpoint("model.safetensors")', names)
+        exec(block, names)
+    last = PYTHON[page.name]
+    speech = names.get(last)
+    assert (workplace / last).is_file() if "." in last else speech.numel() > 1000 and speech.isfinite().all()
+
+
+def test_every_page_with_python_is_run():
+    """CONTRIBUTING.md is by test_contributing.py."""
+    assert {page.name for page in PAGES if "```python" in page.read_text()} == {*PYTHON, "CONTRIBUTING.md"}
+
+
+def mistakes() -> list[tuple[str, str]]:
+    """The commands of ```console blocks, each with the line it ends in."""
+    blocks = "".join(block for page in PAGES for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.S))
+    return [(shown[0], shown[-1]) for shown in (part.splitlines() for part in blocks.split("$ ")[1:])]
+
+
+@pytest.mark.parametrize("command, line", mistakes(), ids=lambda text: text[:60])
+def test_a_shown_error_is_what_is_said(command, line, workplace, capsys):
+    before = {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+    assert main(shlex.split(command)[1:]) in (1, 2)
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == before
+
+
+def test_an_error_that_no_test_can_cause_has_the_words_of_the_code():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    said = " ".join(text for file in PACKAGE.rglob("*.py") for text in strings(file))
+    lines = re.findall(r"^vocolab: error: (.*)$", "".join(re.findall(r"```text\n(.*?)```", page, re.S)), re.M)
+    parts = [part for line in lines for part in re.split(r"…|: ", line) if len(part) > 8]
+    assert len(lines) > 5 and [part for part in parts if part.strip(",' ") not in said] == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    found = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+def test_links_lead_to_files_and_headings(page):
+    for target, heading in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+        file = page.parent / target if target else page
+        assert target.startswith("http") or file.exists(), target
+        assert not heading or target.startswith("http") or heading in headings(file), f"{target}#{heading}"
 
 
 def test_the_page_on_architecture_names_what_is_there():
