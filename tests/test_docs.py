@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.pipelines import tiny
 from tests.test_named import PACKAGE, strings
 from vocolab import KNNVC, TTS, audio
 from vocolab.checkpoints import export_hifigan
@@ -73,7 +74,7 @@ def test_a_shown_command_is_taken(words, monkeypatch):
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, builtin_corpus, lm_checkpoint) -> Path:
+def workplace(tmp_path, monkeypatch, builtin_corpus) -> Path:
     """A working directory with the files that the pages speak of."""
     speech, rate = audio.read(builtin_corpus / "synth/3001/10/3001-10-0000.opus")
     voice, _ = audio.read(builtin_corpus / "synth/3002/10/3002-10-0001.opus")
@@ -84,12 +85,19 @@ def workplace(tmp_path, monkeypatch, builtin_corpus, lm_checkpoint) -> Path:
     (tmp_path / "notes.txt").write_text("not a model")
     (tmp_path / "broken.wav").write_bytes(b"RIFF and no more")
     (tmp_path / "empty").mkdir()
-    sizes = {"upsample_rates": [8, 8, 2, 2], "upsample_kernels": [16, 16, 4, 4], "sample_rate": 22050, "hop": 256}
-    export_hifigan(HiFiGAN(80, projection=None, channels=16, **sizes), tmp_path / "g_02500000")
-    assert main(["export", str(lm_checkpoint), "-o", str(tmp_path / "model.safetensors")]) == 0
-    assert main(["export", str(lm_checkpoint), "-o", str(tmp_path / "my-model"), "--format", "hf"]) == 0
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def models(workplace) -> None:
+    """Beside them models that were not trained: text to speech in two layouts, and an official vocoder."""
+    sizes = {"upsample_rates": [8, 8, 2, 2], "upsample_kernels": [16, 16, 4, 4], "sample_rate": 22050, "hop": 256}
+    export_hifigan(HiFiGAN(80, projection=None, channels=16, **sizes), workplace / "g_02500000")
+    short = {"max_ar_steps": 30}  # frames; it never learned to stop
+    tiny.write(workplace / "last.ckpt", tiny.language_model(), tiny.codec(), sampling=short)
+    assert main(["export", "last.ckpt", "-o", "model.safetensors"]) == 0
+    assert main(["export", "last.ckpt", "-o", "my-model", "--format", "hf"]) == 0
 
 
 class Player:
@@ -103,7 +111,7 @@ class Player:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name in PYTHON], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
+def test_the_python_of_a_page_runs(page, workplace, models, monkeypatch):
     """Its blocks one after the other, as a reader would type them. `tts` is known where a block begins in the middle;
     torch.hub's knn_vc, whose weights are not at hand, is the converter in the package, and nothing is uploaded.
     """
