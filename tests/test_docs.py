@@ -65,8 +65,10 @@ def test_a_shown_command_is_taken(words, monkeypatch):
             return
         arguments = [w for i, w in enumerate(words[2:], 2) if w != "--workers" and words[i - 1] != "--workers"]
         assert Recipe(arguments).config.trainer.max_steps > 0
-    elif words[0] == "vocolab" and words[1].startswith("-"):
+    elif words[0] == "vocolab" and (words[1].startswith("-") or words[-1] == "--help"):
         assert main(words[1:]) == 0
+    elif words[0] == "vocolab" and len(words) == 2:  # its name alone
+        assert words[1] in COMMANDS
     elif words[0] == "vocolab":
         parser = argparse.ArgumentParser()
         importlib.import_module(COMMANDS[words[1]][0]).add_arguments(parser)

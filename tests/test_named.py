@@ -32,7 +32,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*(?![\w.-]*\.\w)")
 COMMAND = re.compile(r"(?:`|^|\brun )vocolab ([a-z]+)", re.M)
 TARGET = re.compile(r"(?:`|^)make ([a-z-]+)(?=`|$|  )", re.M)
 PLACEHOLDERS = ("NAME", "KIND", "recipes/x.yaml", "/mine.yaml")  # a path with one of these is the reader's to replace
-NO_MODULES = re.compile(r"NAME|FOLDER|\bmy\w+\.py|^test_all\.py$")  # examples; "each `test_all.py`"
+# Examples; "each `test_all.py`"; what the pages that compare call the programs of others.
+NO_MODULES = re.compile(r"NAME|FOLDER|\bmy\w+\.py|^test_all\.py$|^(?:bin/)?(?:infer|train|trainer)\.py$")
 NO_KEYS = {
     "data.feature_dim",  # a property, from which the width of a vocoder follows
     "model.safetensors",  # a file of the Hugging Face hub
@@ -60,13 +61,19 @@ def strings(file: Path) -> Iterator[str]:
     yield from re.findall(r"(?:^|\s)# .*", source)
 
 
+def ours(page: Path) -> str:
+    """A page without the mistakes that it shows; one that compares (`from-*.md`) without the column of the others."""
+    text = re.sub(r"```console\n.*?```", "", page.read_text(), flags=re.S)
+    return re.sub(r"^\|.*?(?<!\\)\|", "", text, flags=re.M) if page.name.startswith("from-") else text
+
+
 @cache
 def texts() -> list[tuple[str, str]]:
     """All that a user is told, with the file that tells it."""
     modules = [(file, text) for file in (ROOT / "src").rglob("*.py") for text in strings(file)]
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
     headers = [*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "configs").rglob("*.yaml")]
-    told = [(file, file.read_text()) for file in pages]
+    told = [(file, ours(file)) for file in pages]
     told += [(file, cell["source"]) for file in notebooks.files() for cell in notebooks.cells(file)]
     told += [(file, "\n".join(re.findall(r"#.*", file.read_text()))) for file in headers]
     return [(str(file.relative_to(ROOT)), text) for file, text in modules + told]
