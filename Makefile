@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart quickstart-tts test test-slow docs notebooks mutants lint bench bench-env metrics-env env clean
+.PHONY: quickstart quickstart-tts test test-slow docs notebooks mutants lint bench bench-gpu bench-env metrics-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
@@ -46,8 +46,16 @@ lint: env
 	$(BIN)/mypy
 
 bench: bench-env
-	@for script in matching update vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
+	@for script in matching update vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks train_lm $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
 		$(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; \
+	done
+
+# On one GPU, in the precision and at the sizes that it is used with.
+bench-gpu: bench-env
+	$(BIN)/python benchmarks/update.py --device cuda --batch 16 --precision bf16 --json benchmarks/results/update.cuda.json
+	$(BIN)/python benchmarks/decode.py --device cuda --size full --precision bf16 --together 32 --json benchmarks/results/decode.cuda.json
+	@for script in train_lm prepare vocoder_rtf encode chunks; do \
+		$(BIN)/python benchmarks/$$script.py --device cuda --json benchmarks/results/$$script.cuda.json || exit 1; \
 	done
 
 bench-env: metrics-env

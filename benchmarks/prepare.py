@@ -57,35 +57,35 @@ def random_model(folder: Path, depth: int) -> torch.nn.Module:
 
 @torch.inference_mode()
 def reference(model: torch.nn.Module, paths: list[Path], pool: torch.Tensor) -> list[np.ndarray]:
-    """File by file: all layers, then cosine distances by way of squared Euclidean ones."""
+    """File by file: all layers, then cosine distances by way of squared Euclidean ones, where `pool` (N, C) lies."""
     prematched = []
     pool_norms = pool.norm(dim=-1)
     for path in paths:
         samples, _ = soundfile.read(path, dtype="float32")
         wav = torch.from_numpy(samples)
         wav = torch.nn.functional.pad(wav, (0, HOP - len(wav) % HOP))
-        query = model(wav[None], output_hidden_states=True).hidden_states[LAYER][0]  # (L, 1024)
+        query = model(wav[None].to(pool.device), output_hidden_states=True).hidden_states[LAYER][0]  # (L, 1024)
         norms = query.norm(dim=-1)
         squared = torch.cdist(query[None], pool[None])[0] ** 2
         dot = (norms[:, None] ** 2 + pool_norms[None] ** 2 - squared) / 2
         nearest = (1 - dot / (norms[:, None] * pool_norms[None])).topk(TOPK, largest=False).indices
-        prematched.append(pool[nearest].mean(1).half().numpy())
+        prematched.append(pool[nearest].mean(1).half().cpu().numpy())
     return prematched
 
 
-def ours(preparation: Preparation, paths: list[Path], pool: np.ndarray) -> list[np.ndarray]:
+def ours(preparation: Preparation, paths: list[Path], pool: np.ndarray, device: str) -> list[np.ndarray]:
     """The stages of a unit as `vocolab prepare` goes through them; pool (N, C) is fp16, as it waits on disk."""
     encoder = preparation.encoder
     speeches = [encode.read(preparation, position, path) for position, path in enumerate(paths)]
-    for batch in encode.batches(speeches, encoder, encode.CPU_BATCH):
-        encode.encode_batch(encoder, batch, [LAYER], "cpu")
-    query = torch.from_numpy(np.concatenate([speech.feats[0] for speech in speeches]))
+    for batch in encode.batches(speeches, encoder, encode.CPU_BATCH if device == "cpu" else encode.GPU_BATCH):
+        encode.encode_batch(encoder, batch, [LAYER], device)
+    query = torch.from_numpy(np.concatenate([speech.feats[0] for speech in speeches])).to(device)
     mean = average(pool, Pool(torch.from_numpy(pool)).knn(query, TOPK)).half().numpy()
     return np.split(mean, np.cumsum([speech.frames for speech in speeches])[:-1])
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, device=True)
     parser.add_argument("--utterances", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--pool", type=int, default=75_000)
@@ -94,21 +94,22 @@ def main() -> None:
 
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        model = random_model(Path(folder) / "wavlm", args.depth)
-        encoder = WavLM(Path(folder) / "wavlm", LAYER).load()
+        model = random_model(Path(folder) / "wavlm", args.depth).to(args.device)
+        encoder = WavLM(Path(folder) / "wavlm", LAYER).load().to(args.device)
         paths = utterances(Path(folder), args.utterances, args.seconds)
         preparation = Preparation(Folder(folder), encoder, Prematch(TOPK))
-        pool = make_pool(preparation, paths[:2], args.pool)
-        pool32 = torch.from_numpy(pool).float()
+        pool = make_pool(preparation, paths[:2], args.pool, args.device)
+        pool32 = torch.from_numpy(pool).float().to(args.device)
 
-        slow, fast = reference(model, paths, pool32), ours(preparation, paths, pool)
+        slow, fast = reference(model, paths, pool32), ours(preparation, paths, pool, args.device)
         agreement = agreeing(slow, fast)
         assert agreement > 0.99, f"only {agreement:.2%} of the prematched frames agree"
         row = compare(
             "prepare",
             lambda: reference(model, paths, pool32),
-            lambda: ours(preparation, paths, pool),
+            lambda: ours(preparation, paths, pool, args.device),
             args.repeats,
+            device=args.device,
             warmup=0,  # the comparison above has warmed up both
             utterances=args.utterances,
             seconds=args.seconds,
@@ -120,10 +121,10 @@ def main() -> None:
     report([row], args.json)
 
 
-def make_pool(preparation: Preparation, paths: list[Path], frames: int) -> np.ndarray:
+def make_pool(preparation: Preparation, paths: list[Path], frames: int, device: str) -> np.ndarray:
     """Frames (N, C) like those of speech: real ones, chosen at random, with noise of half their spread."""
     speeches = [encode.read(preparation, position, path) for position, path in enumerate(paths)]
-    encode.encode_batch(preparation.encoder, speeches, [LAYER], "cpu")
+    encode.encode_batch(preparation.encoder, speeches, [LAYER], device)
     real = torch.from_numpy(np.concatenate([speech.feats[0] for speech in speeches])).float()
     chosen = real[torch.randint(len(real), (frames,))]
     return (chosen + 0.5 * real.std(0) * torch.randn_like(chosen)).half().numpy()

@@ -3,12 +3,15 @@ work of the official HiFi-GAN code.
 
 That code judges real and fake apart, lets the generator's step send gradients into the discriminators' weights and
 through the maps of real speech, and normalises weights in every forward. `Reference` does so with plain torch modules.
-Ours is what `VocoderTask` does. Both start from the same weights; their losses are compared first.
+Ours is what `VocoderTask` does. Both start from the same weights; their losses are compared first, in float32.
+`--precision bf16` times both under autocast, as `bf16-mixed` trains. On a graphics card ours is laid out and recorded
+as `VocoderTask(cuda_graph=True)` does it.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +22,8 @@ from torch.nn.utils import spectral_norm, weight_norm
 
 import vocolab
 from vocolab import audio
+from vocolab.precision import full_precision
+from vocolab.tasks.graph import CUDARecorder, GraphedUpdate, Terms
 from vocolab.tasks.vocoder import adamw
 from vocolab.vocoders import (
     Ensemble,
@@ -26,12 +31,14 @@ from vocolab.vocoders import (
     MelLoss,
     MultiPeriodDiscriminator,
     MultiScaleDiscriminator,
+    channels_last,
     discriminator_loss,
     generator_losses,
 )
 from vocolab.vocoders.normed import SNConv1d
 
 SAMPLES, HOP = 7040, 320
+NAMES = ("discriminator", "adversarial", "feature matching", "mel")
 
 
 class Block(nn.Module):
@@ -126,23 +133,25 @@ class Several(nn.Module):
 
 
 class Reference:
-    def __init__(self, ours: Ours):
+    def __init__(self, ours: Ours, device: str):
         self.generator = Generator()
         self.mpd = Several([Period(p) for p in (2, 3, 5, 7, 11)], pooled=False)
         self.msd = Several([Scale(spectral_norm), Scale(weight_norm), Scale(weight_norm)], pooled=True)
         self.generator.load_state_dict(ours.generator.state_dict())
         self.mpd.load_state_dict(ours.discriminator.members[0].state_dict())
         self.msd.load_state_dict(ours.discriminator.members[1].state_dict())
+        for part in (self.generator, self.mpd, self.msd):
+            part.to(device)
         settings = {"lr": 2e-4, "betas": (0.8, 0.99)}
         both = itertools.chain(self.msd.parameters(), self.mpd.parameters())
         self.optim_g = torch.optim.AdamW(self.generator.parameters(), **settings)
         self.optim_d = torch.optim.AdamW(both, **settings)
-        self.window = torch.hann_window(1024)
-        self.filters = audio.mel_filterbank(16000, 1024, 80, 0, 8000)
+        self.window = torch.hann_window(1024).to(device)
+        self.filters = audio.mel_filterbank(16000, 1024, 80, 0, 8000).to(device)
 
     def mel(self, wav: Tensor) -> Tensor:
         wav = F.pad(wav, (352, 352), mode="reflect").squeeze(1)
-        spectrum = torch.stft(wav, 1024, HOP, window=self.window, center=False, return_complex=True)
+        spectrum = torch.stft(wav.float(), 1024, HOP, window=self.window, center=False, return_complex=True)
         return (self.filters @ spectrum.abs()).clamp(min=1e-5).log()
 
     def update(self, feats: Tensor, real: Tensor) -> list[Tensor]:
@@ -167,10 +176,10 @@ class Reference:
 
 
 class Ours:
-    def __init__(self):
-        self.generator = HiFiGAN()
-        self.discriminator = Ensemble([MultiPeriodDiscriminator(), MultiScaleDiscriminator()])
-        self.mel = MelLoss()
+    def __init__(self, device: str):
+        self.generator = HiFiGAN().to(device)
+        self.discriminator = Ensemble([MultiPeriodDiscriminator(), MultiScaleDiscriminator()]).to(device)
+        self.mel = MelLoss().to(device)
         self.optim_g = adamw(self.generator.parameters())
         self.optim_d = adamw(self.discriminator.parameters())
 
@@ -189,6 +198,18 @@ class Ours:
         self.optim_g.step()
         return [loss_d, misled, matched, mel]
 
+    def as_trained(self, device: str) -> Callable[[Tensor, Tensor], object]:
+        """`update` in the form in which this device trains."""
+        if device == "cpu":
+            return self.update
+        self.generator, self.discriminator = map(channels_last.prepare, (self.generator, self.discriminator))
+
+        def terms(real: Tensor, feats: Tensor, adversarial: bool) -> Terms:
+            return {name: loss.detach() for name, loss in zip(NAMES, self.update(feats, real), strict=True)}
+
+        graph = GraphedUpdate(terms, (self.optim_g, self.optim_d), CUDARecorder(torch.device(device)))
+        return lambda feats, real: graph(real, feats, True)
+
 
 def crops(batch: int) -> Tensor:
     """(batch, SAMPLES) of the built-in speech."""
@@ -199,41 +220,54 @@ def crops(batch: int) -> Tensor:
 
 def check(feats: Tensor, real: Tensor) -> None:
     """One update of each, with steps of length 0 (the first of AdamW amplifies rounding), gives the same losses."""
-    ours = Ours()
+    ours = Ours(feats.device.type)
     for part in ours.discriminator.modules():
         if isinstance(
             part, SNConv1d
         ):  # settled: `Reference` has more forwards an update, so its spectral norm iterates more
             for _ in range(200):
                 part.normalized()
-    reference = Reference(ours)
+    reference = Reference(ours, feats.device.type)
     for optimizer in (ours.optim_g, ours.optim_d, reference.optim_g, reference.optim_d):
         optimizer.param_groups[0]["lr"] = 0.0
-    names = ("discriminator", "adversarial", "feature matching", "mel")
-    for name, a, b in zip(names, ours.update(feats, real), reference.update(feats, real), strict=True):
+    for name, a, b in zip(NAMES, ours.update(feats, real), reference.update(feats, real), strict=True):
         print(f"{name}: ours {a.item():.6f}, reference {b.item():.6f}", flush=True)
         if not torch.isclose(a, b, rtol=1e-4):
             raise SystemExit(f"{name} differs: {a.item()} and {b.item()}")
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, device=True)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--batch", type=int, default=4, help="crops an update (the paper's: 16)")
     parser.add_argument("--threads", type=int, default=None)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    feats, real = torch.randn(args.batch, SAMPLES // HOP, 1024), crops(args.batch)
-    check(feats, real)
-    ours = Ours()
-    reference = Reference(ours)
+    feats, real = (part.to(args.device) for part in (torch.randn(args.batch, SAMPLES // HOP, 1024), crops(args.batch)))
+    with full_precision():
+        check(feats, real)
+    torch.backends.cudnn.benchmark = True  # for both sides: crops have one shape
+    ours = Ours(args.device)
+    reference = Reference(ours, args.device)
+
+    def timed(update: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
+        def run() -> object:
+            with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+                return update(feats, real)
+
+        return run
+
     row = compare(
         "update",
-        lambda: reference.update(feats, real),
-        lambda: ours.update(feats, real),
+        timed(reference.update),
+        timed(ours.as_trained(args.device)),
         args.repeats,
+        warmup=1 if args.device == "cpu" else 8,  # a graph is recorded after a few updates
+        device=args.device,
         batch=args.batch,
+        precision=args.precision,
         threads=torch.get_num_threads(),
     )
     report([row], args.json)

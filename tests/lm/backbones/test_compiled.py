@@ -46,18 +46,18 @@ def make(case: tuple[str, dict], **more: object) -> Backbone:
     return backbone
 
 
-def inputs(rows: int, length: int) -> tuple[Tensor, Tensor]:
+def inputs(rows: int, length: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     x = torch.randn(rows, length, DIM, generator=torch.Generator().manual_seed(length))
-    return x, length - torch.arange(rows)
+    return x.to(device), length - torch.arange(rows, device=device)
 
 
 def found(backbone: Backbone, rows: int, length: int, causal: bool, **more: object) -> dict[str, Tensor]:
     """The hidden states of the real positions, the balance loss and, in training, the gradients of all weights."""
-    x, lengths = inputs(rows, length)
+    x, lengths = inputs(rows, length, next(backbone.parameters()).device)
     backbone.zero_grad()
     with torch.set_grad_enabled(backbone.training):
         output = backbone(x, lengths, causal=causal, **more)
-    real = torch.arange(length) < lengths[:, None]
+    real = torch.arange(length, device=x.device) < lengths[:, None]
     results = {"hidden": output.hidden[real]}
     if output.aux_loss is not None:
         results["aux_loss"] = output.aux_loss
@@ -71,12 +71,19 @@ def compare(backbone: Backbone, plain: Backbone, rows: int, length: int, causal:
     got, wanted = (found(b, rows, length, causal, **more) for b in (backbone, plain))
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(got[name], value, atol=2e-5, rtol=1e-4, msg=name)
+        loose = 50 if value.is_cuda else 1
+        torch.testing.assert_close(got[name], value, atol=loose * 2e-5, rtol=loose * 1e-4, msg=name)
 
 
-def check(case: tuple[str, dict], backend: str, directions: tuple[bool, ...] = (True, False), **more: object) -> None:
+def check(
+    case: tuple[str, dict],
+    backend: str,
+    directions: tuple[bool, ...] = (True, False),
+    device: str = "cpu",
+    **more: object,
+) -> None:
     """Compiled and plain give the same, in training and eval; the second time around nothing is compiled."""
-    plain, backbone = make(case, **more).train(), make(case, **more).train()
+    plain, backbone = (make(case, **more).train().to(device) for _ in range(2))
     names = list(backbone.state_dict())
     counter = CompileCounterWithBackend(backend)
     backbone.compiled = Compiled(counter)
@@ -106,6 +113,12 @@ def test_the_same_numbers_both_ways(case: tuple[str, dict], backend: str) -> Non
 @pytest.mark.parametrize("case", FIVE, ids=name_of)
 def test_the_same_numbers_with_gradient_checkpointing(case: tuple[str, dict]) -> None:
     check(case, "aot_eager", gradient_checkpointing=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", FIVE, ids=name_of)
+def test_the_same_numbers_on_a_gpu(case: tuple[str, dict]) -> None:
+    check(case, "inductor", device="cuda")
 
 
 def test_gradient_checkpointing_in_a_compiled_block() -> None:
