@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
 
-.PHONY: quickstart quickstart-tts test test-slow docs notebooks mutants lint bench bench-gpu bench-env metrics-env env clean
+.PHONY: quickstart quickstart-tts test test-slow test-browser docs notebooks mutants lint bench bench-gpu bench-env metrics-env browser-env env clean
 
 quickstart: env
 	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
@@ -22,9 +22,13 @@ test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs
 
 # What takes minutes, and all tests of the metrics: some skip in `make test`, where their packages are too large or compile.
-test-slow: metrics-env
+test-slow: metrics-env browser-env
 	$(BIN)/python -m pytest -m slow -rs
 	$(BIN)/python -m pytest -rs tests/metrics tests/evaluation
+
+# The page of `vocolab demo` in a real browser; where none can be had, the tests skip and say so.
+test-browser: browser-env
+	$(BIN)/python -m pytest -m slow -rs tests/demo/test_browser.py || [ $$? = 5 ]  # 5: all are skipped
 
 # The documentation as a site, in site/; a link that leads nowhere is an error. A test builds it too.
 docs: env
@@ -65,6 +69,12 @@ bench-env: metrics-env
 metrics-env: env
 	$(BIN)/pip install -q -e ".[metrics]"
 	$(BIN)/pip install -q --no-deps resemblyzer==0.1.4
+
+# Playwright drives the system's chromium and brings none. Debian's is installed where that can be done.
+browser-env: env
+	-$(BIN)/pip install -q "playwright>=1.50,<2"
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || echo "no chromium"
 
 # torchscale, which a test holds RetNet against, would bring an old torchvision: so it comes without its dependencies.
 env: $(VENV)/.installed

@@ -28,7 +28,7 @@ def show(conversion: Conversion, limits: Limits) -> None:
                 buttons=[],
                 elem_id="convert-source",
             )
-            files, recorded = widgets.voice(limits)
+            files, recorded = widgets.voice("convert")
             manner = _manner(conversion)
             button = gr.Button("Convert", variant="primary", elem_id="convert")
         with gr.Column():

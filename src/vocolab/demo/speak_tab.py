@@ -47,7 +47,7 @@ def show(speaking: Speaking, limits: Limits) -> None:
                 max_length=limits.characters,
                 elem_id="speak-text",
             )
-            files, recorded = widgets.voice(limits)
+            files, recorded = widgets.voice("speak")
             ref_text = gr.Textbox(
                 label="What the recordings of the voice say, word for word", visible=tts.needs_ref_text, lines=2
             )

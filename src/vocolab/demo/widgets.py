@@ -26,16 +26,24 @@ ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "mode
 logger = logging.getLogger(__name__)
 
 
-def voice(limits: Limits) -> tuple[gr.File, gr.Audio]:
+def voice(kind: str) -> tuple[gr.File, gr.Audio]:
     """Where the recordings of a voice go: files, or the microphone."""
     files = gr.File(
         label="The voice wanted: recordings of it, one or several",
         file_count="multiple",
         file_types=sorted(EXTENSIONS),
         height=150,
+        elem_id=f"{kind}-voice",
     )
     with gr.Accordion("or record the voice", open=False):
-        recorded = gr.Audio(sources=["microphone"], type="filepath", format=None, label="The voice wanted", buttons=[])
+        recorded = gr.Audio(
+            sources=["microphone"],
+            type="filepath",
+            format=None,
+            label="The voice wanted",
+            buttons=[],
+            elem_id=f"{kind}-recorded",
+        )
     return files, recorded
 
 
