@@ -5,7 +5,7 @@ That code judges real and fake apart, lets the generator's step send gradients i
 through the maps of real speech, and normalises weights in every forward. `Reference` does so with plain torch modules.
 Ours is what `VocoderTask` does. Both start from the same weights; their losses are compared first, in float32.
 `--precision bf16` times both under autocast, as `bf16-mixed` trains. On a graphics card ours is laid out and recorded
-as `VocoderTask(cuda_graph=True)` does it.
+as `VocoderTask(cuda_graph=True)` does it, and `update:graph` compares that with our update without either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn.utils import spectral_norm, weight_norm
 import vocolab
 from vocolab import audio
 from vocolab.precision import full_precision
-from vocolab.tasks.graph import CUDARecorder, GraphedUpdate, Terms
+from vocolab.tasks.graph import WARM, CUDARecorder, GraphedUpdate, Terms
 from vocolab.tasks.vocoder import adamw
 from vocolab.vocoders import (
     Ensemble,
@@ -198,7 +198,7 @@ class Ours:
         self.optim_g.step()
         return [loss_d, misled, matched, mel]
 
-    def as_trained(self, device: str) -> Callable[[Tensor, Tensor], object]:
+    def as_trained(self, device: str) -> Callable[[Tensor, Tensor], list[Tensor]]:
         """`update` in the form in which this device trains."""
         if device == "cpu":
             return self.update
@@ -208,7 +208,7 @@ class Ours:
             return {name: loss.detach() for name, loss in zip(NAMES, self.update(feats, real), strict=True)}
 
         graph = GraphedUpdate(terms, (self.optim_g, self.optim_d), CUDARecorder(torch.device(device)))
-        return lambda feats, real: graph(real, feats, True)
+        return lambda feats, real: list(graph(real, feats, True).values())
 
 
 def crops(batch: int) -> Tensor:
@@ -230,10 +230,17 @@ def check(feats: Tensor, real: Tensor) -> None:
     reference = Reference(ours, feats.device.type)
     for optimizer in (ours.optim_g, ours.optim_d, reference.optim_g, reference.optim_d):
         optimizer.param_groups[0]["lr"] = 0.0
-    for name, a, b in zip(NAMES, ours.update(feats, real), reference.update(feats, real), strict=True):
+    update = ours.as_trained(feats.device.type)
+    for _ in range(warmup(feats.device.type)):
+        found = update(feats, real)
+    for name, a, b in zip(NAMES, found, reference.update(feats, real), strict=True):
         print(f"{name}: ours {a.item():.6f}, reference {b.item():.6f}", flush=True)
         if not torch.isclose(a, b, rtol=1e-4):
             raise SystemExit(f"{name} differs: {a.item()} and {b.item()}")
+
+
+def warmup(device: str) -> int:
+    return 1 if device == "cpu" else WARM + 2  # then a graph is recorded
 
 
 def main() -> None:
@@ -254,23 +261,30 @@ def main() -> None:
 
     def timed(update: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
         def run() -> object:
-            with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+            with torch.autocast(args.device, torch.bfloat16, args.precision == "bf16", cache_enabled=False):
                 return update(feats, real)
 
         return run
 
-    row = compare(
-        "update",
-        timed(reference.update),
-        timed(ours.as_trained(args.device)),
-        args.repeats,
-        warmup=1 if args.device == "cpu" else 8,  # a graph is recorded after a few updates
-        device=args.device,
-        batch=args.batch,
-        precision=args.precision,
-        threads=torch.get_num_threads(),
-    )
-    report([row], args.json)
+    trained = timed(ours.as_trained(args.device))
+    sides = {"update": timed(reference.update)}
+    if args.device != "cpu":
+        sides["update:graph"] = timed(Ours(args.device).update)  # without graph and channels-last layout
+    rows = [
+        compare(
+            name,
+            other,
+            trained,
+            args.repeats,
+            warmup=warmup(args.device),
+            device=args.device,
+            batch=args.batch,
+            precision=args.precision,
+            threads=torch.get_num_threads(),
+        )
+        for name, other in sides.items()
+    ]
+    report(rows, args.json)
 
 
 if __name__ == "__main__":

@@ -105,24 +105,27 @@ class GraphedUpdate:
             self._adversarial = adversarial
         self.steps.set_rates()
         kind = real.shape, feats.shape, real.dtype, feats.dtype, self.steps.constants()
-        found = self.kinds.get(kind, 0)
-        if found == WARM and not self.plain:
-            found = self._record(kind, real, feats)
-        if isinstance(found, Recording):
-            for static, given in zip(found.inputs, (real, feats), strict=True):
-                static.copy_(given)
-            return found.replay()
-        if not self.plain:
-            self._count(kind)
-        with self.steps.fused():
-            return self.recorder.run(partial(self.update, real, feats, adversarial))
+        found = self._recording(kind, real, feats)
+        if found is None:
+            with self.steps.fused():
+                return self.recorder.run(partial(self.update, real, feats, adversarial))
+        for static, given in zip(found.inputs, (real, feats), strict=True):
+            static.copy_(given)
+        return found.replay()
 
-    def _count(self, kind: tuple) -> None:
-        done = self.kinds.get(kind, 0)
-        assert isinstance(done, int)
-        self.kinds[kind] = done + 1
+    def _recording(self, kind: tuple, real: Tensor, feats: Tensor) -> Recording | None:
+        """The recording of a kind, made when its first updates are done; None until then."""
+        if self.plain:
+            return None
+        found = self.kinds.get(kind, 0)
+        if isinstance(found, Recording):
+            return found
+        if found == WARM:
+            return self._record(kind, real, feats)
+        self.kinds[kind] = found + 1
         if len(self.kinds) > KINDS:
             self._give_up("shapes of batches or settings of optimizers change too often")
+        return None
 
     def _record(self, kind: tuple, real: Tensor, feats: Tensor) -> Recording | None:
         inputs = real.clone(), feats.clone()
@@ -130,7 +133,8 @@ class GraphedUpdate:
             with self.steps.fused(capturable=True):
                 replay = self.recorder.record(partial(self.update, *inputs, self._adversarial))
         except RuntimeError as error:
-            self._give_up(f"the update cannot be recorded ({str(error).strip().splitlines()[0]})")
+            reason, *_ = str(error).strip().split("\n")
+            self._give_up(f"the update cannot be recorded ({reason})")
             return None
         self.kinds[kind] = made = Recording(inputs, replay)
         return made
