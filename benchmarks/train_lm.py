@@ -153,7 +153,6 @@ def main() -> None:
     for name in args.backbones:
         torch.compiler.reset()  # what was compiled for the one before
         rows.append(measure(name, data, rate, args))
-        report(rows[-1:], None)
     report(rows, args.json)
 
 
