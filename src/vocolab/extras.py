@@ -29,6 +29,9 @@ EXTRAS = {
     "speechmos": "metrics",
     "distillmos": "metrics",
     "gradio": "demo",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
 }
 # What an extra cannot name, since it asks for packages that do not install: by itself, beside the extra.
 ALONE = {"resemblyzer": "pip install --no-deps resemblyzer==0.1.4"}

@@ -74,7 +74,8 @@ def _of_metrics(text: str) -> Figures:
         values = {key: value for key, value in values.items() if math.isfinite(value)}
         if values:
             last, step = last | values, int(float(row["step"])) + 1
-    rows = [(name, f"{value:.4g}", "", "", "", "") for name, value in sorted(last.items())]
+    rows: list[tuple[str, ...]]
+    rows = [(name, f"{value:.4g}", *[""] * 4) for name, value in sorted(last.items())]
     return Figures(f"The last validation of the training, after {step:,} updates.", rows)
 
 

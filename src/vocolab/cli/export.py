@@ -5,6 +5,8 @@ only --ckpt_path does not.
 hf: a folder in the layout of the Hugging Face hub: config.json, model.safetensors and a model card. It is a checkpoint
 too.
 hifigan: the official layout of a HiFi-GAN generator, as g_*.pt; a folded one gets its weight norm back.
+onnx: a folder of graphs for onnxruntime: vocoder.onnx and conversion.onnx of a vocoder, ar.onnx and nar.onnx of a
+language model; or, with an OUT named *.onnx, the vocoder alone. Each is held against the model before it gets its name.
 A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
 
@@ -17,7 +19,7 @@ from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
 from vocolab.remote import model_file, model_path
 
-FORMATS = ("safetensors", "hf", "hifigan")
+FORMATS = ("safetensors", "hf", "hifigan", "onnx")
 # The formats that take a flag.
 ONLY = {
     "half": ("safetensors", "hf"),
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=model_path,
         help="a run's checkpoint, an official g_*.pt (file, URL or name in kNN-VC's release), or a DeepSpeed folder",
     )
-    add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write; hf: the folder")
+    add("-o", "--output", metavar="OUT", type=local_path, required=True, help="the file to write; hf, onnx: the folder")
     add(
         "--format",
         choices=FORMATS,
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise VocolabError("no such file", checkpoint, "correct CKPT")
     if args.format == "hf":
         return _folder(args, checkpoint)
+    if args.format == "onnx":
+        return _onnx(args, checkpoint)
     _check_file(args.output, checkpoint, args.format)
     return _hifigan(args, checkpoint) if args.format == "hifigan" else _safetensors(args, checkpoint)
 
@@ -121,6 +125,15 @@ def _folder(args: argparse.Namespace, checkpoint: Path) -> int:
     _say(args.output, args.output / WEIGHTS, card)
     if args.push:
         print(upload(args.output, args.hub_name))
+    return 0
+
+
+def _onnx(args: argparse.Namespace, checkpoint: Path) -> int:
+    from vocolab.export import export_onnx
+
+    for name, difference in export_onnx(checkpoint, args.output, args.overwrite).items():
+        path = args.output / name if args.output.is_dir() else args.output
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, onnxruntime is {difference:.1e} from the model")
     return 0
 
 

@@ -1,8 +1,9 @@
-"""A model in the forms in which others take it: one file of safetensors, and a folder in the layout of the Hugging Face
-hub. (HiFi-GAN's official layout is written by `vocolab.checkpoints`.)
+"""A model in forms that others take: one file of safetensors, a folder in the layout of the Hugging Face hub,
+ONNX. (HiFi-GAN's official layout is written by `vocolab.checkpoints`.)
 """
 
 from vocolab.export.folder import push_to_hub, save_pretrained
+from vocolab.export.onnx import export_onnx
 from vocolab.export.safetensors import consolidate, export_safetensors, read_model
 
-__all__ = ["consolidate", "export_safetensors", "push_to_hub", "read_model", "save_pretrained"]
+__all__ = ["consolidate", "export_onnx", "export_safetensors", "push_to_hub", "read_model", "save_pretrained"]

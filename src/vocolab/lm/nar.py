@@ -42,7 +42,16 @@ class RestCodebooks(CodeModel):
         if self.text_dropout > 0 and self.training:
             dropped = torch.rand(len(condition), dtype=torch.float32, device=lengths.device) < self.text_dropout
             counts[0] = counts[0].masked_fill(dropped, 0)
-        response = torch.zeros((), device=lengths.device)
+        response = self.response(condition, segments[-2], codes, levels)
+        packed = pack([*segments, response], [*counts, lengths])
+        output = self.backbone(self.at_level(packed.x, levels), packed.lengths, causal=False, level=levels)
+        return output, packed.starts[-1]
+
+    def response(self, condition: Condition, prompt: Tensor, codes: Tensor, levels: Tensor) -> Tensor:
+        """The response's positions (B, L, D) of the sequence; prompt (B, P, D): those of the prompt. Of codes
+        (B, k, L), row b reads the codebooks below levels[b].
+        """
+        response = torch.zeros((), device=codes.device)
         for k, table in enumerate(self.rest_tables[: codes.shape[1]]):
             # Rows that do not read a table multiply it by 0 instead of leaving it out: distributed training waits for
             # the gradient of every table, whatever levels were drawn.
@@ -50,11 +59,9 @@ class RestCodebooks(CodeModel):
             response = response + table(codes[:, k]) * read  # (B, L, D)
         if self.voice is not None:
             real = padding_mask(condition.prompt_lengths, condition.prompt.shape[2])[:, :, None]
-            mean = (segments[-2] * real).sum(dim=1) / condition.prompt_lengths.clamp(min=1)[:, None]
+            mean = (prompt * real).sum(dim=1) / condition.prompt_lengths.clamp(min=1)[:, None]
             response = response + self.voice(mean)[:, None]
-        packed = pack([*segments, response], [*counts, lengths])
-        output = self.backbone(self.at_level(packed.x, levels), packed.lengths, causal=False, level=levels)
-        return output, packed.starts[-1]
+        return response
 
     def rest_logits(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor) -> Tensor:
         """Logits (B, L, size + 1) of codebook levels[b] of each frame. Of codes (B, k, L), only the codebooks below

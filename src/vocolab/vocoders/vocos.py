@@ -77,14 +77,18 @@ class Vocos(Vocoder):
     def fitting(self, hop: int) -> str:
         return f"use for example hop: {hop}, n_fft: {_usual_n_fft(hop)}"
 
-    def spectrum(self, feats: Tensor) -> Tensor:
-        """Complex spectrum (B, L, n_fft // 2 + 1) of features (B, L, C)."""
+    def polar(self, feats: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitude and phase of the spectrum, each (B, L, n_fft // 2 + 1), of features (B, L, C)."""
         x = self.norm(self.embed(feats.transpose(1, 2)).transpose(1, 2))  # (B, L, D)
         for layer in self.layers:
             x = layer(x)
         log_magnitude, phase = self.head(self.final_norm(x)).float().chunk(2, dim=-1)
         # Clipped before exp: one wild value early in training would be infinite, or 0, and its gradient not a number.
-        return torch.polar(log_magnitude.clamp(math.log(1e-20), math.log(1e2)).exp(), phase)
+        return log_magnitude.clamp(math.log(1e-20), math.log(1e2)).exp(), phase
+
+    def spectrum(self, feats: Tensor) -> Tensor:
+        """Complex spectrum (B, L, n_fft // 2 + 1) of features (B, L, C)."""
+        return torch.polar(*self.polar(feats))
 
     def forward(self, feats: Tensor) -> Tensor:
         self.check(feats)
