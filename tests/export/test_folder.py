@@ -41,6 +41,7 @@ def saved(lm_checkpoint, tmp_path_factory) -> Path:
 
 def test_what_a_folder_holds(saved, lm_checkpoint):
     assert sorted(path.name for path in saved.iterdir()) == FILES
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # who may read one may read all
     assert json.loads((saved / "config.json").read_text())["symbols"] == tiny.SYMBOLS
     state, ours = load_file(saved / "model.safetensors"), load_lm(lm_checkpoint).lm.state_dict()
     assert all(torch.equal(state[f"lm.{name}"], value) for name, value in ours.items())

@@ -32,7 +32,10 @@ def write_safetensors(
     # Cloned: safetensors stores no tensor twice, and two names may share one.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
     with atomic(path, overwrite) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as of any other new file; safetensors lets nobody else read what it writes
         save_file(tensors, temporary, {CARD: json.dumps(card, sort_keys=True)})
+        temporary.chmod(mode)
 
 
 def write_folder(

@@ -75,8 +75,15 @@ def _program(graph: Graph, where: object) -> torch.onnx.ONNXProgram:
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-        names = {"input_names": list(graph.example), "output_names": list(graph.outputs)}
-        program = torch.onnx.export(exported, (), kwargs=graph.example, dynamo=True, verbose=False, **names)
+        program = torch.onnx.export(
+            exported,
+            (),
+            kwargs=graph.example,
+            input_names=list(graph.example),
+            output_names=list(graph.outputs),
+            dynamo=True,
+            verbose=False,
+        )
     except Exception as error:  # torch's exporters raise all kinds, and their reasons are pages
         name = type(graph.module).__name__
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
