@@ -24,12 +24,12 @@ from vocolab.vocoders import BigVGAN, HiFiGAN, LayerWeights, Vocos
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+DOCS = Path(__file__).parents[2] / "docs" / "onnx.md"
 STEPS = 12
 
 
 def example(word: str) -> str:
-    """The program in docs/export.md that holds `word`."""
+    """The program in docs/onnx.md that holds `word`."""
     found = [code for code in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S) if word in code]
     assert len(found) == 1 and "torch" not in found[0] and "vocolab" not in found[0]
     return found[0]
