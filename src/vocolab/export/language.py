@@ -113,23 +113,24 @@ def graphs(lm: LanguageModel, where: object) -> dict[str, Graph]:
     rest = lm.nar if isinstance(lm, Split) else lm
     found = {}
     if isinstance(first, FirstCodebook):
-        found["ar"] = step_graph(_checked(first, where))
+        _check_backbone(first, where)
+        found["ar"] = step_graph(first)
     if isinstance(rest, RestCodebooks):
-        found["nar"] = level_graph(_checked(rest, where))
+        _check_backbone(rest, where)
+        found["nar"] = level_graph(rest)
     if not found:
         raise VocolabError(f"{type(lm).__name__} cannot be written as ONNX", where, REMEDY)
     return found
 
 
-def _checked(model: FirstCodebook | RestCodebooks, where: object) -> FirstCodebook | RestCodebooks:
-    """`model`. Raises `VocolabError` where its backbone has no form in ONNX."""
+def _check_backbone(model: FirstCodebook | RestCodebooks, where: object) -> None:
+    """Raise `VocolabError` where the backbone of `model` has no form in ONNX."""
     name = type(model.backbone).__name__
     if any(isinstance(part, BitLinear) for part in model.modules()):
         what = f"{name} rounds its activations, and onnxruntime would round some otherwise"
         raise VocolabError(what, where, REMEDY)
     if not isinstance(model.backbone, AttentionStack):
         raise VocolabError(f"{name} does not decode by attention, which is all that is written as ONNX", where, REMEDY)
-    return model
 
 
 def step_graph(model: FirstCodebook) -> Graph:
