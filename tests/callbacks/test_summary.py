@@ -81,17 +81,3 @@ def test_curves_of_a_few_points_are_not_drawn(tmp_path):
         (tmp_path / "metrics.csv").write_text("\n".join(["step,train/loss,val/stoi", *lines[:count]]) + "\n")
         draw_curves(tmp_path)
         assert (tmp_path / "curves.png").exists() == (count == 12)
-
-
-@pytest.mark.slow
-def test_weights_and_biases_offline(recipe, monkeypatch):
-    """It is told all that TensorBoard is: figures, speech, pictures, the data."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    assert fit("--trainer.logger", "configs/logger/wandb.yaml", "--trainer.callbacks", "[Samples]") == 0
-    (run,) = (RUN / "wandb").glob("offline-run-*")
-    kept = {str(path.relative_to(run / "files" / "media")) for path in run.rglob("media/**/*") if path.is_file()}
-    assert {"audio/audio", "images/mel", "table/data"} <= {"/".join(name.split("/")[:2]) for name in kept}, kept
-    written = next(run.glob("*.wandb")).read_bytes()
-    for name in (b"val/mel_l1", b"train/loss", b"data/train_seconds", b"data/val_minutes_a_speaker"):
-        assert name in written

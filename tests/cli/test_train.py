@@ -216,12 +216,12 @@ def test_wandb_offline_keeps_the_csv(recipe, monkeypatch):
     assert steps() == [0, 1, 2, 3]
     (log,) = Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")
     media = {path.suffix for path in log.parent.rglob("media/**/*") if path.is_file()}
-    assert media == {".wav", ".png"}
+    assert media == {".wav", ".png", ".json"}  # tables are JSON
     for _ in range(100):  # its own process writes the file, a moment later
         if b"train/loss" in log.read_bytes():
             break
         time.sleep(0.1)
-    assert b"train/loss" in log.read_bytes()
+    assert b"train/loss" in log.read_bytes() and b"data/train_seconds" in log.read_bytes()
 
 
 def test_prepare_builds_nothing_else(recipe, shards, capsys):

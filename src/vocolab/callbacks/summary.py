@@ -135,7 +135,8 @@ def log_data(logger: Any, data: Statistics) -> None:
 
         header, *rows = data.table()
         logger.log_table("data/splits", columns=header, data=rows)
-        logger.log_table("data/skipped", columns=["files"], data=[[line] for line in skipped])
+        if skipped:
+            logger.log_table("data/skipped", columns=["files"], data=[[line] for line in skipped])
         histograms = {}
         for name, split in data.splits.items():
             histograms[f"data/{name}_seconds"] = wandb.Histogram(split.seconds)
