@@ -114,9 +114,9 @@ def _fit() -> str:
 
 
 def _help(name: str) -> str:
-    """What `vocolab NAME --help` prints, on a terminal of 100 columns."""
+    """What `vocolab NAME --help` prints, on a terminal of 88 columns."""
     printed, columns = io.StringIO(), os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "88"
     try:
         with contextlib.redirect_stdout(printed):
             status = main([name, "--help"])
