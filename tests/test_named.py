@@ -46,6 +46,7 @@ NO_FLAGS = {
     "--yaml",  # of other VALL-E programs
     "--page",  # of a benchmark
     "--speech",  # of a benchmark
+    "--logdir",  # of tensorboard
     "--flag",  # any
 }
 
