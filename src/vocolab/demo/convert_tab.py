@@ -51,7 +51,13 @@ def show(conversion: Conversion, limits: Limits) -> None:
             return widgets.answer(conversion(source, files, recorded, chosen))
 
     button.click(
-        convert, [source, files, recorded, *manner], shown.parts(), api_name="convert", **widgets.ONE_AT_A_TIME
+        convert,
+        [source, files, recorded, *manner],
+        shown.parts(),
+        api_name="convert",
+        show_progress_on=shown.speech,
+        concurrency_limit=1,
+        concurrency_id=widgets.MODEL,
     )
     rows = {name: (str(widgets.CORPUS / sentence), voice) for name, (sentence, voice) in EXAMPLES.items()}
     widgets.examples(rows, source, files)
@@ -62,7 +68,12 @@ def _manner(conversion: Conversion) -> list[gr.components.Component]:
     with gr.Accordion("Options", open=False):
         return [
             gr.Slider(
-                1, 32, usual.topk, step=1, label="k", info="frames of the voice averaged into each frame of the result"
+                1,
+                max(32, usual.topk),
+                usual.topk,
+                step=1,
+                label="k",
+                info="frames of the voice averaged into each frame of the result",
             ),
             gr.Checkbox(usual.silence is not None, label="Make long pauses silent"),
             gr.Slider(-90, -30, usual.silence, step=1, label="Pauses are below (dB)"),

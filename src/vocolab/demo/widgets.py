@@ -21,7 +21,7 @@ from vocolab.errors import VocolabError
 
 CORPUS = Path(vocolab.__file__).parent / "assets" / "corpus"
 EXAMPLE_FILES = 10  # of a voice in the package: half a minute and more
-ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}  # of both tabs together
+MODEL = "model"  # what both tabs wait for together, so that one request at a time is worked on
 
 logger = logging.getLogger(__name__)
 
