@@ -15,6 +15,7 @@ from vocolab.codecs import Codec, EnCodec, KMeansCodec
 from vocolab.encoders import Mel, Whisper
 from vocolab.errors import VocolabError
 from vocolab.parts import build, describe
+from vocolab.precision import full_precision
 from vocolab.vocoders import Vocos
 
 BASE = Codec
@@ -143,4 +144,6 @@ def test_only_what_it_learns_of_the_data_is_in_its_state(make):
 def test_on_a_gpu(codec):
     wav = rows(codec)[0][None]
     expected = codec.encode(wav)
-    assert (codec.to("cuda").encode(wav.to("cuda")).cpu() == expected).float().mean() > 0.98
+    with full_precision():  # as wherever codes are stored: TF32 makes a tenth of them others
+        codes = codec.to("cuda").encode(wav.to("cuda")).cpu()
+    assert (codes == expected).float().mean() > 0.98

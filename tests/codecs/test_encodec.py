@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -216,10 +217,38 @@ def test_a_vocos_that_does_not_fit(encodec_file, tmp_path):
     refused(whole | {codebooks: whole[codebooks][:4000]}, "4000 codewords")
 
 
+def farther(codec: EnCodec, wav: Tensor, codes: Tensor) -> float:
+    """How much farther than the nearest codeword one of `codes` (1, K, L) is at most, as a share of what is coded; in
+    double precision. The codes of wav (T,) are right but for rounding where it is tiny.
+    """
+    network = copy.deepcopy(codec.load()._loaded().encodec).double()
+    with torch.no_grad():
+        rest = network.encoder(wav[None, None, : codes.shape[2] * codec.hop].double())[0].t()  # (L, dim)
+    size, worst = rest.norm(dim=1), 0.0
+    for level, chosen in enumerate(codes[0]):
+        book = network.quantizer.layers[level].codebook.embed
+        distance = torch.cdist(rest, book)
+        excess = distance.gather(1, chosen[:, None])[:, 0] - distance.amin(1)
+        worst, rest = max(worst, float((excess / size).max())), rest - book[chosen]
+    return worst
+
+
+def test_codes_are_the_nearest_codewords(codec, speech):
+    wav = speech[1]
+    codes = codec.encode(wav[None])
+    assert farther(codec, wav, codes) < 1e-5
+    codes[0, 2, 5] = (codes[0, 2, 5] + 1) % 1024
+    assert farther(codec, wav, codes) > 1e-3
+
+
 @pytest.mark.gpu
 def test_on_a_gpu(codec, encodec_file, speech):
+    """Now and then two codewords are equally near to 1e-6; which of them is taken then, and the levels after it, is a
+    matter of rounding. With noise of that size on what is coded, 99.8 % of these codes stay; with TF32's, 96 %.
+    """
     moved = EnCodec(encodec_file).to("cuda")
     with full_precision():
         codes = moved.encode(speech[0][None].cuda())
-    assert codes.is_cuda and (codes.cpu() == codec.encode(speech[0][None])).float().mean() >= 0.999
+    assert codes.is_cuda and (codes.cpu() == codec.encode(speech[0][None])).float().mean() >= 0.98
+    assert farther(codec, speech[0], codes.cpu()) < 1e-5
     torch.testing.assert_close(moved.decode(codes).cpu(), codec.decode(codes.cpu()), atol=1e-3, rtol=0)

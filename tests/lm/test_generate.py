@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.lm.test_models import make, sharpen
 from tests.lm.tiny import Tiny, batch, row
@@ -343,3 +344,27 @@ def test_alignment_shows_what_is_being_said() -> None:
     assert owed.shape == (16, 4, 8) and float(owed.min()) > -1e-4
     begins = owed[:, :, ::2].argmax(dim=1)  # at the first frame of a symbol nothing else can tell what comes
     assert (begins == torch.arange(4)).float().mean() > 0.8
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a number of a tensor is asked for, for which a GPU would be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("backbone", [Transformer, Llama, RetNet, BitNet])
+def test_the_levels_of_a_nar_wait_for_no_number(backbone) -> None:
+    condition, codes, lengths = batch()
+    model = NAR(backbone(32, 2, 2), levels=4, size=16, symbols=12).eval()
+    first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
+    counts = []
+    for levels in (1, 3):
+        with Waits() as waits, torch.no_grad():
+            found = model.generate_rest(condition, dataclasses.replace(SAMPLED, max_nar_levels=levels), first, SEEDS)
+        assert found.codes.shape[1] == 1 + levels
+        counts.append(waits.count)
+    assert counts == [1, 1]  # the longest row

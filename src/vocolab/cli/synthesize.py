@@ -107,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add("--dtype", help="type of the model's weights: float32, bfloat16 or float16 (default: float32)")
     add("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+    add("--no-cuda-graph", action="store_true", help="on a GPU, start every step of decoding anew; slower")
     add(
         "--json",
         action="store_true",
@@ -162,7 +163,9 @@ def run(args: argparse.Namespace) -> int:
     if heads is not None:
         given["draft"] = "medusa"
     device = usable_device(args.device)
-    tts = TTS.from_checkpoint(args.checkpoint, device, args.dtype, args.codec, drafts=heads)
+    tts = TTS.from_checkpoint(
+        args.checkpoint, device, args.dtype, args.codec, drafts=heads, cuda_graph=not args.no_cuda_graph
+    )
     sampling = tts.sampling_of_stream(**given) if args.stream else tts.sampling(**given)
     tts.lm.check_context(sampling.max_ar_context)
     normalize = not args.no_normalize

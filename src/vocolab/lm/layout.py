@@ -23,12 +23,16 @@ class Packed:
     starts: list[Tensor]  # for each segment, (B,): where it begins
 
 
-def pack(segments: Sequence[Tensor], lengths: Sequence[Tensor]) -> Packed:
-    """Lay right-padded segments (B, n_i, ...) with lengths (B,) end to end, without the gaps of their padding."""
+def pack(segments: Sequence[Tensor], lengths: Sequence[Tensor], longest: int | None = None) -> Packed:
+    """Lay right-padded segments (B, n_i, ...) with lengths (B,) end to end, without the gaps of their padding.
+
+    `longest`: the length of the longest row; where it is not given, the device is waited for.
+    """
     real = torch.cat([padding_mask(n, s.shape[1]) for s, n in zip(segments, lengths, strict=True)], dim=1)
     total = real.sum(dim=1)
     # A stable sort of "is padding" moves the real positions to the front and keeps their order.
-    order = torch.argsort((~real).byte(), dim=1, stable=True)[:, : int(total.max())]  # (B, L)
+    longest = int(total.max()) if longest is None else longest
+    order = torch.argsort((~real).byte(), dim=1, stable=True)[:, :longest]  # (B, L)
     x = torch.cat(list(segments), dim=1)
     index = order.reshape(*order.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
     ends = torch.stack(list(lengths)).cumsum(dim=0)

@@ -33,17 +33,17 @@ class RestCodebooks(CodeModel):
             nn.init.normal_(self.voice.weight, std=0.02)
 
     def rest_hidden(
-        self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor
+        self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor, longest: int | None = None
     ) -> tuple[Output, Tensor]:
         """The backbone's output for the sequence, with hidden states (B, T, D), and the position (B,) of the response's
-        first frame. Of codes (B, k, L), row b reads the codebooks below levels[b].
+        first frame. Of codes (B, k, L), row b reads the codebooks below levels[b]. `longest`: see `pack`.
         """
         segments, counts = self.prefix(condition)
         if self.text_dropout > 0 and self.training:
             dropped = torch.rand(len(condition), dtype=torch.float32, device=lengths.device) < self.text_dropout
             counts[0] = counts[0].masked_fill(dropped, 0)
         response = self.response(condition, segments[-2], codes, levels)
-        packed = pack([*segments, response], [*counts, lengths])
+        packed = pack([*segments, response], [*counts, lengths], longest)
         output = self.backbone(self.at_level(packed.x, levels), packed.lengths, causal=False, level=levels)
         return output, packed.starts[-1]
 
@@ -63,11 +63,13 @@ class RestCodebooks(CodeModel):
             response = response + self.voice(mean)[:, None]
         return response
 
-    def rest_logits(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor) -> Tensor:
+    def rest_logits(
+        self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor, longest: int | None = None
+    ) -> Tensor:
         """Logits (B, L, size + 1) of codebook levels[b] of each frame. Of codes (B, k, L), only the codebooks below
-        that level are read.
+        that level are read. `longest`: see `pack`.
         """
-        output, start = self.rest_hidden(condition, codes, lengths, levels)
+        output, start = self.rest_hidden(condition, codes, lengths, levels, longest)
         return self.classifier(at(output.hidden, start, codes.shape[2]))
 
     def rest_loss(self, condition: Condition, codes: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Losses:
@@ -92,15 +94,20 @@ class RestCodebooks(CodeModel):
         said: Tensor | None = None,
         start: int = 0,
     ) -> Response:
-        """At most `max_nar_levels` codebooks after the first."""
+        """At most `max_nar_levels` codebooks after the first.
+
+        What waits for the device, the drawing and the longest row, comes before the first level.
+        """
         lengths, codes = first.lengths, first.codes
         known = 0 if said is None else said.shape[2]  # frames
         padding = ~padding_mask(lengths, codes.shape[2])[:, known:]
         chosen = sampling.for_nar()
-        for level in range(codes.shape[1], min(self.levels, sampling.max_nar_levels + 1)):
-            logits = self.rest_logits(condition, codes, lengths, torch.full_like(lengths, level))
+        levels = range(codes.shape[1], min(self.levels, sampling.max_nar_levels + 1))
+        drawn = [uniforms(seeds, padding.shape[1], stream=1 + level, start=start + known) for level in levels]
+        longest = int(torch.stack([*self.prefix(condition)[1], lengths]).sum(dim=0).max())
+        for level, uniform in zip(levels, drawn, strict=True):
+            logits = self.rest_logits(condition, codes, lengths, torch.full_like(lengths, level), longest)
             logits = logits[:, known:, : self.size]  # without the stop token
-            uniform = uniforms(seeds, padding.shape[1], stream=1 + level, start=start + known)
             tokens, _ = sample(logits.flatten(0, 1), chosen, uniform.flatten())
             tokens = tokens.view_as(padding).masked_fill(padding, 0)
             if said is not None:

@@ -18,7 +18,7 @@ from vocolab.audio import Speech
 from vocolab.codecs.base import Codec
 from vocolab.errors import UsageError, VocolabError, out_of_memory
 from vocolab.imports import import_parts
-from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast
+from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast, static
 from vocolab.parts import build, describe
 from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.passages import Delivery
@@ -76,11 +76,13 @@ class TTS(Pretrained, nn.Module):
         prompt_kind: str | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 (it cannot be changed)
         longest_text: int | None = None,
+        cuda_graph: bool = True,
     ):
         """`text` and `symbols`: those of the training. `prompt_seconds`: how much of the references is used unless told
         otherwise, which should be what the model was trained with. `prompt_kind`: where its prompts were cut from
         (`vocolab.data.batches.TokenBudget`), where that is known. `sampling`: how it is sampled unless told otherwise.
-        `longest_text`: symbols of the longest text of the training: longer ones are cut into pieces.
+        `longest_text`: symbols of the longest text of the training: longer ones are cut into pieces. `cuda_graph`: on a
+        GPU, decode with `lm.static`: a step of the first codebook is recorded and repeated.
         """
         super().__init__()
         if isinstance(lm, NAR):
@@ -90,7 +92,9 @@ class TTS(Pretrained, nn.Module):
             what = f"codes of {codec.levels} levels of {codec.size}, the model speaks {lm.levels} of {lm.size}"
             raise VocolabError(what, type(codec).__name__, "give the codec the model was trained with")
         codec.check_can_decode()
-        self.lm, self.codec, self.text, self.symbols = fast.prepare(lm), codec.eval(), text, symbols
+        lm = fast.prepare(lm)
+        self.lm = static.prepare(lm) if cuda_graph else lm
+        self.codec, self.text, self.symbols = codec.eval(), text, symbols
         self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
         self.default_sampling, self.longest_text = sampling, longest_text or LONGEST_TEXT
 
@@ -103,13 +107,14 @@ class TTS(Pretrained, nn.Module):
         codec: str | Path | Vocoder | None = None,
         imports: Sequence[str] = (),
         drafts: str | Path | None = None,
+        cuda_graph: bool = True,
     ) -> TTS:
         """Load a checkpoint or a safetensors export of this project.
 
         `dtype`: of the language model's weights, float32, bfloat16 or float16. `codec`: where the codec's weights lie,
         where the checkpoint neither holds nor finds them; or the vocoder that its codec lacks, or a checkpoint of it.
         `imports`: modules that hold parts of it outside vocolab. `drafts`: a checkpoint whose draft heads are taken,
-        trained for the same model. Raises `VocolabError` where the file holds no language
+        trained for the same model. `cuda_graph`: see `TTS`. Raises `VocolabError` where the file holds no language
         model, the codec is not that of its training, or it cannot decode.
         """
         from vocolab.checkpoints import add_drafts, load_lm
@@ -124,7 +129,7 @@ class TTS(Pretrained, nn.Module):
         symbols = SymbolMap(meta["symbols"], meta["languages"])
         prompts = meta.get("prompt_seconds"), meta.get("prompt")
         text, longest = build(meta["text"], Text), meta.get("longest_text")
-        tts = cls(loaded.lm, loaded.codec, text, symbols, *prompts, loaded.sampling, longest)
+        tts = cls(loaded.lm, loaded.codec, text, symbols, *prompts, loaded.sampling, longest, cuda_graph)
         tts.lm.to(DTYPES[dtype or "float32"])
         tts.card = meta
         return tts.to(device)
