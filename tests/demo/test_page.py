@@ -91,7 +91,7 @@ def test_a_text(client, speech_file):
         60,
     )  # speed, seed, temperatures, top k, top p, repetition, best of, frames
     file = gradio_client.handle_file(speech_file)
-    speech, _, told, _ = client.predict("Some words.", [file], None, "", "en", *options, api_name="/speak")
+    speech, _, told, _ = client.predict("Some words.", [file], None, None, "en", *options, api_name="/speak")
     assert audio.info(speech).seconds == pytest.approx(2.4, abs=0.1) and "2.4 s of speech" in told
 
 

@@ -58,10 +58,10 @@ def show(speaking: Speaking, limits: Limits) -> None:
             shown = widgets.result("speak")
 
     def speak(
-        text: str,
+        text: str | None,
         files: list[str] | None,
         recorded: str | None,
-        ref_text: str,
+        ref_text: str | None,
         language: str | None,
         speed: float,
         seed: float | None,
@@ -84,7 +84,7 @@ def show(speaking: Speaking, limits: Limits) -> None:
             "max_ar_steps": int(max_ar_steps),
         }
         with widgets.told(speaking.folder, limits):
-            chosen = Manner(sampling, speed, int(seed or 0), language or None, ref_text.strip() or None)
+            chosen = Manner(sampling, speed, int(seed or 0), language or None, (ref_text or "").strip() or None)
             steps = int(max_ar_steps)
             found = speaking(
                 text, files, recorded, chosen, lambda frame: progress((frame, steps), desc="speaking", unit="frames")
