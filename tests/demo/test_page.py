@@ -16,6 +16,7 @@ from vocolab.demo.conversion import Conversion
 from vocolab.demo.limits import Limits
 from vocolab.demo.results import Result
 from vocolab.demo.speaking import Speaking
+from vocolab.errors import VocolabError
 
 gradio = pytest.importorskip("gradio", reason="the extra demo is not installed")
 gradio_client = pytest.importorskip("gradio_client")
@@ -25,6 +26,7 @@ from vocolab.demo.page import build  # noqa: E402
 from vocolab.demo.server import free_address, serving, workplace  # noqa: E402
 
 LIMITS = Limits(seconds=10, voice_seconds=20, megabytes=0.5)
+HTTP = {"trust_env": False, "timeout": 60}  # s: httpx gives up after 5, which a busy machine takes
 OPTIONS = (4, True, -60, -16, True, 0, 0)  # k, pauses, their level, loudness, trimming, length, seed
 
 
@@ -54,7 +56,9 @@ def address(page) -> Iterator[str]:
 
 @pytest.fixture
 def client(address, tmp_path):
-    return gradio_client.Client(address, download_files=tmp_path / "downloads", verbose=False)
+    return gradio_client.Client(
+        address, download_files=tmp_path / "downloads", verbose=False, httpx_kwargs={"timeout": 60}
+    )
 
 
 def converted(client, *files: Path, options=OPTIONS):
@@ -114,7 +118,7 @@ def test_a_fault_is_said_to_be_one(client, speech_file, parts, monkeypatch, capl
 
 def test_too_large_a_file_is_not_kept(address, place):
     before = sorted(path for path in place.rglob("*") if path.is_file() and path.stat().st_size)
-    reply = httpx.post(f"{address}gradio_api/upload", files={"files": ("big.wav", bytes(2**19 + 1))}, trust_env=False)
+    reply = httpx.post(f"{address}gradio_api/upload", files={"files": ("big.wav", bytes(2**19 + 1))}, **HTTP)
     assert reply.status_code == 413
     assert sorted(path for path in place.rglob("*") if path.is_file() and path.stat().st_size) == before
 
@@ -122,12 +126,10 @@ def test_too_large_a_file_is_not_kept(address, place):
 def test_files_of_the_machine_are_not_read(address, speech_file):
     """A client that names a file of the machine, instead of uploading one, gets nothing of it."""
     file = {"path": str(speech_file), "meta": {"_type": "gradio.FileData"}}
-    asked = httpx.post(
-        f"{address}gradio_api/call/convert", json={"data": [file, [file], None, *OPTIONS]}, trust_env=False
-    )
-    events = httpx.get(f"{address}gradio_api/call/convert/{asked.json()['event_id']}", trust_env=False).text
+    asked = httpx.post(f"{address}gradio_api/call/convert", json={"data": [file, [file], None, *OPTIONS]}, **HTTP)
+    events = httpx.get(f"{address}gradio_api/call/convert/{asked.json()['event_id']}", **HTTP).text
     assert "event: error" in events and "event: complete" not in events
-    assert httpx.get(f"{address}gradio_api/file={speech_file}", trust_env=False).status_code == 403
+    assert httpx.get(f"{address}gradio_api/file={speech_file}", **HTTP).status_code == 403
 
 
 def test_one_at_a_time(address, parts, speech_file, monkeypatch, tmp_path):
@@ -144,15 +146,28 @@ def test_one_at_a_time(address, parts, speech_file, monkeypatch, tmp_path):
 
     for part in parts:
         monkeypatch.setattr(type(part), "__call__", lambda self, *_: work())
-    clients = [gradio_client.Client(address, download_files=False, verbose=False) for _ in range(2)]
+    clients = [
+        gradio_client.Client(address, download_files=False, verbose=False, httpx_kwargs={"timeout": 60})
+        for _ in range(2)
+    ]
     jobs = [client.submit(None, None, None, *OPTIONS, api_name="/convert") for client in clients]
     jobs.append(clients[0].submit("a", None, None, "", "en", 1, 0, 1, 1, 0, 1, 1, 1, 60, api_name="/speak"))
     assert [job.result()[2] for job in jobs] == ["done"] * 3
     assert most == [1, 1, 1]
 
 
+def test_a_server_that_does_not_start_is_told(parts, monkeypatch):
+    def start(**_):
+        raise gradio.exceptions.ServerFailedToStartError
+
+    monkeypatch.setattr("gradio.http_server.start_server", start)
+    with pytest.raises(VocolabError, match="did not start within 5 s"):
+        with serving(build(*parts, LIMITS), "127.0.0.1", 7999, LIMITS):
+            pass
+
+
 def test_nothing_is_fetched_from_elsewhere(address):
-    config = httpx.get(f"{address}config", trust_env=False).json()
+    config = httpx.get(f"{address}config", **HTTP).json()
     assert config["stylesheets"] == [] and config["analytics_enabled"] is False and config["run_history"] is False
 
 
@@ -182,6 +197,10 @@ def test_nothing_is_left(vc, speech_file):
     with workplace() as folder:
         conversion = Conversion(vc, LIMITS, folder)
         with serving(build(conversion, None, LIMITS), "127.0.0.1", free_address("127.0.0.1", 0), LIMITS) as address:
-            converted(gradio_client.Client(address, download_files=False, verbose=False), speech_file, speech_file)
+            converted(
+                gradio_client.Client(address, download_files=False, verbose=False, httpx_kwargs={"timeout": 60}),
+                speech_file,
+                speech_file,
+            )
             assert list(folder.rglob("*.wav"))
     assert not folder.exists() and dict(os.environ) == before

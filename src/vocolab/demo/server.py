@@ -70,6 +70,8 @@ def serving(page: gr.Blocks, host: str, port: int, limits: Limits, share: bool =
 
 
 def _launch(page: gr.Blocks, host: str, port: int, limits: Limits, share: bool) -> None:
+    from gradio.exceptions import ServerFailedToStartError
+
     from vocolab.demo.look import STYLE, THEME
 
     try:
@@ -90,6 +92,10 @@ def _launch(page: gr.Blocks, host: str, port: int, limits: Limits, share: bool) 
             theme=THEME,
             css=STYLE,
         )
+    except ServerFailedToStartError as error:  # Gradio gives it 5 s
+        raise VocolabError(
+            "the server did not start within 5 s", "vocolab demo", "try again: is this machine busy?"
+        ) from error
     except (OSError, ValueError) as error:
         raise VocolabError(f"cannot serve there ({error})", f"--host {host} --port {port}", "give another") from error
     if share and not page.share_url:
