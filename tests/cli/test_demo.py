@@ -4,24 +4,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from tests.processes import environment
 from vocolab.cli import main
 
 
 @pytest.fixture
 def demo(capsys, tmp_path, monkeypatch):
-    """Run the command; returns its status and the last line of standard error."""
+    """Run the command, with a folder of its own for temporary files; returns its status and the last line of standard
+    error.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "text.ckpt").write_text("no checkpoint")
 
     def run(*args: object) -> tuple[int, str]:
@@ -65,7 +68,7 @@ def test_the_missing_package_names_the_extra(demo, monkeypatch):
     assert demo() == (1, "the package gradio is missing: vocolab demo: pip install 'vocolab[demo]'")
 
 
-def test_addresses_that_cannot_be_had(demo):
+def test_addresses_that_cannot_be_had(demo, monkeypatch):
     pytest.importorskip("gradio")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -73,6 +76,11 @@ def test_addresses_that_cannot_be_had(demo):
         port = taken.getsockname()[1]
         status, line = demo("--port", str(port))
     assert (status, line.partition(" (")[0]) == (2, "cannot serve there") and f"--host 127.0.0.1 --port {port}" in line
+
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # asking the network takes seconds
     status, line = demo("--host", "no.such.host.invalid")
     assert status == 2 and line.startswith("no such address (") and "--host no.such.host.invalid" in line
 
@@ -84,22 +92,34 @@ def test_what_is_no_checkpoint(demo, flag, tmp_path, lm_checkpoint):
     assert status == 1 and "text.ckpt" in line
     status, line = demo("--checkpoint", str(lm_checkpoint))
     assert status == 1 and str(lm_checkpoint) in line
-    assert list(Path(tempfile.gettempdir()).glob("vocolab-demo-*")) == []
+    assert list(tmp_path.glob("vocolab-demo-*")) == []
 
 
-def test_it_serves_until_it_is_stopped(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_serves_until_it_is_stopped(number, monkeypatch, capsys, tmp_path):
+    """A visitor opens the page; then the process is told to stop, and nothing is left of it."""
     pytest.importorskip("gradio")
-    command = [sys.executable, "-m", "vocolab", "demo", "--device", "cpu", "--port", "0"]
-    process = subprocess.Popen(command, env=environment(TMPDIR=str(tmp_path)), stderr=subprocess.PIPE, text=True)
-    try:
-        line = process.stderr.readline()
-        assert line.startswith("vocolab: http://127.0.0.1:"), line
-        page = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(line.split()[1]).read().decode()
-        assert '"title":"vocolab"' in page
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith("vocolab-demo-")] != []
-        process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert (process.returncode, rest) == (0, "vocolab: closed\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found: dict[str, object] = {}
+
+    def visit() -> None:
+        try:
+            address = str(found["line"]).split()[1]
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=60) as page:
+                found["page"] = page.read().decode()
+            found["folders"] = [path.name for path in tmp_path.iterdir()]
+        finally:
+            os.kill(os.getpid(), number)
+
+    def say(line: str) -> None:
+        found["line"] = line
+        visitor.start()
+
+    visitor = threading.Thread(target=visit)
+    monkeypatch.setattr("vocolab.cli.demo.say", say)
+    assert main(["demo", "--device", "cpu", "--port", "0"]) == 0
+    visitor.join()
+    assert re.fullmatch(r"vocolab: http://127\.0\.0\.1:\d+/ \(Ctrl-C closes it\)", str(found["line"]))
+    assert '"title":"vocolab"' in str(found["page"]) and str(found["folders"]).startswith("['vocolab-demo-")
+    assert capsys.readouterr().err == "vocolab: closed\n"
     assert list(tmp_path.iterdir()) == []
