@@ -139,8 +139,8 @@ def log_data(logger: Any, data: Statistics) -> None:
             logger.log_table("data/skipped", columns=["files"], data=[[line] for line in skipped])
         histograms = {}
         for name, split in data.splits.items():
-            histograms[f"data/{name}_seconds"] = wandb.Histogram(split.seconds)
-            histograms[f"data/{name}_minutes_a_speaker"] = wandb.Histogram(split.speakers / 60)
+            histograms[f"data/{name}_seconds"] = wandb.Histogram(split.seconds.tolist())
+            histograms[f"data/{name}_minutes_a_speaker"] = wandb.Histogram((split.speakers / 60).tolist())
         logger.experiment.log(histograms)
 
 
@@ -176,7 +176,7 @@ def _curves(path: Path) -> dict[str, np.ndarray]:
 
 def _use(module: LightningModule) -> list[str]:
     """The commands for the trained model."""
-    command = "convert SOURCE.wav" if hasattr(module, "vocoder") else 'synthesize "A text."'
+    command = 'synthesize "A text."' if hasattr(module, "lm") else "convert SOURCE.wav"
     lines = [f"vocolab {command} --ref VOICE.wav --checkpoint checkpoints/last.ckpt -o out.wav", "vocolab report ."]
     return ["## Use", "", "In this folder:", "", "```sh", *lines, "```"]
 

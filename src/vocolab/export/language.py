@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vocolab.attention import scaled_dot_product_attention
 from vocolab.errors import VocolabError
 from vocolab.export.graph import REMEDY, Graph, Run
 from vocolab.export.parts import expressible
@@ -39,7 +39,7 @@ class GivenCache:
         """q, k, v (B, H, n, Dh) of layer `index` -> (B, H, n, Dh)."""
         keys, values = torch.cat([self.cache[index, 0], k], 2), torch.cat([self.cache[index, 1], v], 2)
         self.layers.append(torch.stack([keys, values]))
-        return F.scaled_dot_product_attention(q, keys, values, self.mask)
+        return scaled_dot_product_attention(q, keys, values, self.mask)
 
 
 class Step(nn.Module):

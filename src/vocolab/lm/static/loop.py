@@ -52,7 +52,7 @@ class StaticFrames:
         self.failed = ""  # why the plain way was gone
         self._weights: Hashable = None  # what the sessions were made of
         self._step_models: dict[torch.dtype | None, FirstCodebook] = {}
-        self._free: list[tuple[Hashable, Session]] = []
+        self._free: list[Session] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {"capacity": self.capacity, "check": self.check, "capture": self.capture}  # a copy records its own
