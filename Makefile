@@ -14,7 +14,8 @@ quickstart: env
 quickstart-tts: env
 	$(BIN)/vocolab fit -c recipes/quickstart-tts-vocoder.yaml $(if $(wildcard runs/quickstart-tts-vocoder/checkpoints/last.ckpt),--ckpt_path last)
 	$(BIN)/vocolab fit -c recipes/quickstart-tts.yaml $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),--ckpt_path last)
-	$(BIN)/vocolab report runs/quickstart-tts
+	$(BIN)/vocolab fit -c recipes/quickstart-tts-aligned.yaml $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab report runs/quickstart-tts --checkpoint runs/quickstart-tts-aligned/checkpoints/last.ckpt
 
 # Two processes of one thread each: half the time of one process of two threads. A file's tests stay in one process.
 # -rs: which tests were skipped, and why.
@@ -50,7 +51,7 @@ lint: env
 	$(BIN)/mypy
 
 bench: bench-env
-	@for script in matching update vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks train_lm $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
+	@for script in matching update vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks train_lm $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
 		$(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; \
 	done
 

@@ -90,7 +90,7 @@ def judge(name: str, texts: Sequence[Reading], way: Callable[[Reading], Said], l
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts"))
+    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts-aligned"))
     parser.add_argument("--voices", type=int, default=5)
     parser.add_argument("--sentences", type=int, default=8, help="of each voice")
     parser.add_argument("--seed", type=int, default=0)

@@ -5,7 +5,8 @@ voice that its recipe holds out. As
         --list benchmarks/quickstart_tts.lst -o results
 
 Voice 3001+i says sentences 2i and 2i+1, which are known only from the other nine voices; its prompt is its own sentence
-(2i+2) mod 20. A response counts as ended where it stopped by itself within a quarter of the true length.
+(2i+2) mod 20. A response counts as ended where it stopped by itself within a quarter of the true length. The figures
+are means over the seeds: one seed's error rate moves by a tenth or two of itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vocolab.evaluation import Subject, held_out
 from vocolab.evaluation.speech import read_list, spoken, with_voices
 
 # What make quickstart-tts must reach: the error rate at most this, the others at least this.
-LIMITS = {"cer": 0.25, "nearest_voice": 8, "ended": 18}
+LIMITS = {"cer": 0.10, "nearest_voice": 14, "ended": 18}
 
 
 def measure(run: Path, seed: int) -> dict[str, float]:
@@ -37,10 +38,13 @@ def measure(run: Path, seed: int) -> dict[str, float]:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts-aligned"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    figures = measure(args.run, args.seed)
+    measured = [measure(args.run, seed) for seed in args.seeds]
+    for seed, figures in zip(args.seeds, measured, strict=True):
+        print(f"seed {seed}: " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    figures = {name: sum(each[name] for each in measured) / len(measured) for name in measured[0]}
     units = {"cer": "CER", "mean_length_ratio": "of the true length"}
     report([record(f"quickstart_tts_quality:{k}", v, units.get(k, "of 20")) for k, v in figures.items()], args.json)
     missed = [n for n, limit in LIMITS.items() if (figures[n] > limit if n == "cer" else figures[n] < limit)]

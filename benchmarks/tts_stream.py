@@ -150,7 +150,7 @@ def quality(tts: TTS, run: Path, settings: list[tuple[float, float | None, float
 
 def main() -> None:
     parser = arguments(__doc__, device=True)
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts"), help="of recipes/quickstart-tts.yaml")
+    parser.add_argument("--run", type=Path, default=Path("runs/quickstart-tts-aligned"))
     parser.add_argument("--seconds", type=float, nargs="+", default=SECONDS, help="how long the texts are")
     parser.add_argument("--together", type=int, nargs="+", default=TOGETHER, help="texts at a time")
     parser.add_argument("--listen", action="store_true", help="measure what the settings do to the words instead")

@@ -31,10 +31,11 @@ def test_the_quickstart_reaches_what_it_promises(tmp_path):
 def test_the_quickstart_of_speech_from_text(tmp_path, monkeypatch):
     """What needs no recogniser to measure; `benchmarks/quickstart_tts_quality.py` holds the rest to its limits."""
     monkeypatch.chdir(tmp_path)
-    for name in ("quickstart-tts-vocoder", "quickstart-tts"):
+    for name in ("quickstart-tts-vocoder", "quickstart-tts", "quickstart-tts-aligned"):
         assert main(["fit", "-c", str(ROOT / "recipes" / f"{name}.yaml")]) == 0
     run = tmp_path / "runs" / "quickstart-tts"
-    assert main(["report", str(run), "--limit", "20"]) == 0
+    best = tmp_path / "runs" / "quickstart-tts-aligned" / "checkpoints" / "last.ckpt"
+    assert main(["report", str(run), "--limit", "20", "--checkpoint", str(best)]) == 0
     report = json.loads((run / "report.json").read_text())
     assert report["updates"] == 700 and report["train_seconds"] > 0 and report["tokens_per_s"] > 0
     assert len(report["sentences"]) == report["stopped"] == len(list(run.glob("spoken-*.wav"))) == 20

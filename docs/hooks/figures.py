@@ -18,6 +18,7 @@ OF_RECIPE = {
     "quickstart": ["quickstart_quality:*"],
     "converter": ["converter_quality:*", "vocoder_rtf:vocos:*"],
     "quickstart-tts": ["quickstart_tts_quality:*", "tts_stream:*", "padding:BUILTIN*"],
+    "quickstart-tts-aligned": ["quickstart_tts_quality:*"],
     "quickstart-tts-medusa": ["draft*"],
     "hifigan_prematch": [*HIFIGAN, *WAVLM],
     "hifigan_plain": [*HIFIGAN, *WAVLM],
@@ -33,7 +34,8 @@ OF_RECIPE = {
     "valle_bitnet": ["decode*:bitnet*", "padding:LIBRITTS"],
 }
 PARTS = "These figures are of its parts, not of a training with it."
-WHOLE = {"quickstart", "quickstart-tts", "quickstart-tts-medusa", "converter"}  # whose trained models were measured
+# Whose trained models were measured.
+WHOLE = {"quickstart", "quickstart-tts", "quickstart-tts-aligned", "quickstart-tts-medusa", "converter"}
 NONE = "No figure was measured with this recipe: its corpus, its weights or a GPU for long enough were not at hand."
 MANY = 24  # rows; a longer table is folded
 

@@ -31,12 +31,14 @@ def add_drafts(lm: LanguageModel, path: str | Path) -> None:
     own.drafts = other.drafts.eval()
 
 
-def check_same_model(one: State, other: State, where: object, remedy: str) -> None:
-    """Raises `VocolabError` where two models differ in more than their draft heads and half precision."""
+def check_same_model(
+    one: State, other: State, where: object, remedy: str, what: str = "its draft heads are of another model"
+) -> None:
+    """Raises `VocolabError` (`what`) where two models differ in more than their draft heads and half precision."""
     one, other = _without_heads(one), _without_heads(other)
     same = one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
     if not same:
-        raise VocolabError("its draft heads are of another model", where, remedy)
+        raise VocolabError(what, where, remedy)
 
 
 def _without_heads(state: State) -> dict[str, Tensor]:

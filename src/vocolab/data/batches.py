@@ -188,6 +188,7 @@ class TokenBudget(Batches):
         min_seconds: float | None = None,
         max_seconds: float | None = None,
         spread: float = 0.1,
+        audio: bool = False,
     ):
         """
         Args:
@@ -197,6 +198,7 @@ class TokenBudget(Batches):
             min_seconds: shorter utterances are left out.
             max_seconds: longer utterances are left out.
             spread: how much longer the longest utterance of a batch may be than the shortest, as a share of it.
+            audio: give the recordings too, which language models do not hear.
         """
         self.tokens = _positive("tokens", tokens)
         if prompt not in ("prefix", "segment", "speaker"):
@@ -209,6 +211,7 @@ class TokenBudget(Batches):
         if not spread >= 0:
             raise UsageError(f"spread is {spread}", "data.batches", "give 0 or more; 0.1 is usual")
         self.min_seconds, self.max_seconds, self.spread = min_seconds, max_seconds, spread
+        self.audio = audio
         self.remedy = "loosen --data.batches.min_seconds and --data.batches.max_seconds, or add speech"
         self.left_out = "shorter than min_seconds or longer than max_seconds"
 
@@ -219,7 +222,7 @@ class TokenBudget(Batches):
         rate = index.sample_rate / index.hop  # frames a second
         shortest, longest = (max(round(seconds * rate), 1) for seconds in self._seconds)
         limits = ((self.min_seconds or 0) * rate, math.inf if self.max_seconds is None else self.max_seconds * rate)
-        prompts = Prompts(index, self.prompt)
+        prompts = Prompts(index, self.prompt, self.audio)
         return TokenPlan(index, self.tokens, prompts, (shortest, longest), limits, self.spread, seed, epoch, ranks)
 
     def cover(self, index: Index, ranks: int = 1) -> Plan:

@@ -36,8 +36,9 @@ class Prompts:
     frame is equally likely, and no list of candidates is made.
     """
 
-    def __init__(self, index: Index, kind: PromptKind):
-        self.kind = kind
+    def __init__(self, index: Index, kind: PromptKind, audio: bool = False):
+        """`audio`: the items hold the recordings too."""
+        self.kind, self.audio = kind, audio
         self.frames = index.rows["frames"].astype(np.int32)
         if kind != "speaker":
             return
@@ -93,11 +94,11 @@ class Prompts:
         if self.kind == "prefix":
             frames = np.minimum(length, lengths // 2)  # the longer part is to be spoken
             prompts = Items(rows, np.zeros_like(frames), frames)
-            return Items(rows, frames, lengths - frames, True, prompts, audio=False)
+            return Items(rows, frames, lengths - frames, True, prompts, audio=self.audio)
         frames = np.minimum(length, lengths)
         starts = draw(rows, lengths - frames + 1, key)
         prompts = Items(sources, starts, frames)
-        return Items(rows, np.zeros_like(rows), self.frames[rows].astype(np.int64), True, prompts, audio=False)
+        return Items(rows, np.zeros_like(rows), self.frames[rows].astype(np.int64), True, prompts, audio=self.audio)
 
 
 class TokenPlan(Plan):

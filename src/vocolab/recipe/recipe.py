@@ -245,9 +245,13 @@ def _match_codes(lm: Namespace | None, data: SpeechDataModule) -> None:
 
 
 def _check_fit(data: SpeechDataModule, model: LightningModule) -> None:
-    """Refuse a vocoder whose rate or hop is not that of the data, and losses that hear another rate than it speaks."""
+    """Refuse a vocoder whose rate or hop is not that of the features, and losses that hear another rate than its."""
     vocoder = getattr(model, "vocoder", None)
-    if vocoder is not None and (vocoder.hop, vocoder.sample_rate) != (data.hop, data.sample_rate):
+    if (
+        vocoder is not None
+        and data.encoder is not None
+        and (vocoder.hop, vocoder.sample_rate) != (data.hop, data.sample_rate)
+    ):
         what = f"the vocoder makes {vocoder.hop} samples a frame at {vocoder.sample_rate} Hz"
         what += f", the data has {data.hop} at {data.sample_rate} Hz"
         remedies = [f"set its sample_rate to {data.sample_rate}"] if vocoder.sample_rate != data.sample_rate else []

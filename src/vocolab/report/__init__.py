@@ -8,7 +8,7 @@ from typing import Any
 
 from vocolab import audio
 from vocolab.checkpoints import read_checkpoint
-from vocolab.files import atomic
+from vocolab.files import atomic, local_path
 from vocolab.report.speech import speech_report, wav_names
 from vocolab.report.vocoder import vocoder_report
 
@@ -23,7 +23,8 @@ def report(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Let a run's model work on speech that it never trained on; write wavs, report.png and report.json into the run's
     folder, in place of those of an earlier report, whose other wavs are removed. Returns the figures and the files.
-    `checkpoint`: of the run (default: its last), or an export of one.
+    `checkpoint`: of the run (default: its last), or an export of one, or of another run that went on from it. Updates
+    and seconds of training are those of the run itself.
 
     A vocoder resynthesises held-out utterances, up to `limit` (default 100), and converts one, `source` (default: the
     first), to the speaker `target` (default: the next one). A language model says held-out texts, up to `limit`
@@ -36,7 +37,7 @@ def report(
         found = speech_report(run, path, source, target, limit or 6, device)
     else:
         found = vocoder_report(run, path, source, target, limit or 100, device)
-    figures = found.figures | _training(saved)
+    figures = found.figures | _training(_trained(run, path, saved))
     files = [run / f"{name}.wav" for name in found.wavs]
     for file, wav in zip(files, found.wavs.values(), strict=True):
         audio.write(file, wav, found.sample_rate, overwrite=True)
@@ -61,6 +62,15 @@ def _earlier(run: Path) -> list[Path]:
     except (OSError, ValueError, LookupError, TypeError):  # none, a vocoder's, or no report at all
         return []
     return [run / f"{name}.wav" for name in names if Path(name).name == name]
+
+
+def _trained(run: Path, path: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint that tells of the run's training: `saved`, read from `path`, or the run's last if that is not of
+    the run.
+    """
+    own = run / "checkpoints" / "last.ckpt"
+    elsewhere = run.resolve() not in local_path(path).resolve().parents
+    return read_checkpoint(own) if elsewhere and own.is_file() else saved
 
 
 def _training(saved: dict[str, Any]) -> dict[str, Any]:

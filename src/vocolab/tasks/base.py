@@ -25,7 +25,7 @@ from vocolab.rng import mix
 from vocolab.tasks.schedules import SCHEDULED, Constant, Rates, Schedule, Scheduler, check_schedule
 
 REMEDIES = {  # what makes batches hold a field that they lack
-    "audio": "keep the audio in the shards",
+    "audio": "set data.batches.init_args.audio to true",
     "feats": "set --data.encoder",
     "codes": "set --data.codec",
     "text": "set --data.text",

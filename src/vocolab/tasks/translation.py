@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, tensor
 
+from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError
-from vocolab.lm import LanguageModel, Split
+from vocolab.lm import Condition, LanguageModel, Split
+from vocolab.tasks.base import field
 from vocolab.text.symbols import SymbolMap
 
 
@@ -26,6 +28,12 @@ class Translation:
                 remedy = f"set {'it' if len(where) == 1 else 'both'} to {count} or more"
                 raise UsageError(f"{count} {name}, rows for {rows}", " and ".join(where), remedy)
         return self
+
+    def condition(self, batch: SpeechBatch, lm: LanguageModel) -> Condition:
+        """What is said in a batch of the data and by whom, in the ids of `lm`."""
+        language = self.languages(field(batch, "language")) if lm.languages else None
+        text, prompts = self.symbols(field(batch, "text")), field(batch, "prompts")
+        return Condition(text, field(batch, "text_lengths"), prompts, field(batch, "prompt_lengths"), language)
 
     def symbols(self, ids: Tensor) -> Tensor:
         return ids if self._symbols is None else self._symbols.to(ids.device)[ids]

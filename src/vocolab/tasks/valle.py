@@ -16,14 +16,15 @@ from torch.optim import Optimizer
 from vocolab.checkpoints import fill, read_checkpoint, section
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
-from vocolab.errors import UsageError, VocolabError
+from vocolab.errors import UsageError
 from vocolab.lm import NAR, Split, Unified, fast
 from vocolab.lm.backbones.compiled import Compiled
 from vocolab.lm.base import Condition, LanguageModel, Losses
 from vocolab.lm.sampling import Sampling
 from vocolab.parts import describe
-from vocolab.tasks.base import Spoken, Task, field, located
+from vocolab.tasks.base import Spoken, Task, field
 from vocolab.tasks.compiling import compile_backbones, readable_failures
+from vocolab.tasks.identity import check_codec, described_codec, learns
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.tally import Clock, Figures, Tally
 from vocolab.tasks.translation import Translation
@@ -103,7 +104,7 @@ class VALLETask(Task):
         return self.data.codec
 
     def setup(self, stage: str) -> None:
-        if _learns(self._data_codec):
+        if learns(self._data_codec):
             self.codec = self.data.ready_codec().requires_grad_(False).eval()
         symbols = self.data.symbol_map()
         if stage == "fit" and self.initialize_from is not None and not self.trainer.ckpt_path:
@@ -122,22 +123,16 @@ class VALLETask(Task):
 
     def _checked(self, checkpoint: dict[str, Any], where: object) -> dict[str, Any]:
         """The card of a checkpoint. Raises `VocolabError` where it is not of a language model of the data's codes."""
-        card = checkpoint.get("vocolab", {})
-        if card.get("kind") != "lm":
-            raise VocolabError("holds no language model", where, "give a checkpoint of the same kind")
-        ours, theirs = (_identity(codec) for codec in (self._described_codec(), card["codec"]))
-        if theirs != ours:
-            remedy = "give the shards of its training with --data.shards"
-            if not _learns(self._data_codec):
-                remedy = "prepare the speech with that codec"
-            raise VocolabError("its codes are those of another codec", where, remedy)
-        return card
+        return check_codec(checkpoint.get("vocolab", {}), self._known_codec, where)
+
+    @property
+    def _known_codec(self) -> Codec:
+        """The codec that travels with the model, or that of the data."""
+        return self._data_codec if self.codec is None else self.codec
 
     def condition(self, batch: SpeechBatch) -> Condition:
         """What is said and by whom, in the ids of the model."""
-        language = self.translation.languages(field(batch, "language")) if self.lm.languages else None
-        text, prompts = self.translation.symbols(field(batch, "text")), field(batch, "prompts")
-        return Condition(text, field(batch, "text_lengths"), prompts, field(batch, "prompt_lengths"), language)
+        return self.translation.condition(batch, self.lm)
 
     def loss(self, batch: SpeechBatch) -> Losses:
         """The losses of the model; one that trains a level a row draws them at random."""
@@ -293,7 +288,7 @@ class VALLETask(Task):
         return {
             "kind": "lm",
             "lm": describe(self.lm),
-            "codec": self._described_codec(),
+            "codec": described_codec(self._known_codec),
             "text": describe(data.text),
             "symbols": self.translation.map.symbols,
             "languages": self.translation.map.languages,
@@ -307,10 +302,6 @@ class VALLETask(Task):
             "prompt_seconds": max(seconds) if isinstance(seconds, (list, tuple)) else seconds,
             "statistics": {"updates": self.global_step, "tokens": float(self._tokens)},
         }
-
-    def _described_codec(self) -> dict[str, Any]:
-        codec = self._data_codec if self.codec is None else self.codec
-        return located(describe(codec)) | codec.fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         card = self._checked(checkpoint, self.trainer.ckpt_path)
@@ -328,15 +319,3 @@ def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
             yield from ((part, level) for level in range(isinstance(part, NAR), part.levels))
         else:
             yield part, None
-
-
-def _identity(codec: dict[str, Any]) -> dict[str, Any]:
-    """What decides the meaning of a described codec's codes: its class and the fingerprint of its weights, but not the
-    paths they were read from.
-    """
-    return {key: value for key, value in codec.items() if key != "init_args"}
-
-
-def _learns(codec: Codec) -> bool:
-    """Whether the codec is fitted to the data: then it travels in the checkpoint, else the checkpoint names it."""
-    return type(codec).fit is not Codec.fit
