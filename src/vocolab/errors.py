@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class VocolabError(Exception):
@@ -29,3 +31,14 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error)))
+
+
+@contextmanager
+def memory_told(remedy: str, where: object = "", what: str = "out of memory") -> Iterator[None]:
+    """Where memory runs out in this block, a `VocolabError` says so."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise VocolabError(what, where, remedy) from error

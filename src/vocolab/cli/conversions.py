@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.outputs import check_folder, check_output, identities
-from vocolab.errors import UsageError, VocolabError, out_of_memory
+from vocolab.errors import UsageError, VocolabError, memory_told
 
 if TYPE_CHECKING:
     from vocolab.audio import Level
@@ -91,13 +91,8 @@ def convert(vc: KNNVC, voice: Voice, job: Job, args: argparse.Namespace) -> Done
 
     start = time.perf_counter()
     torch.manual_seed(args.seed)  # for each file, so that its bytes do not depend on those before it
-    try:
+    with memory_told("give fewer --workers, less reference (--max-pool-frames) or a shorter file", job.source):
         seconds, level = _convert(vc, voice, job, args)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        remedy = "give fewer --workers, less reference (--max-pool-frames) or a shorter file"
-        raise VocolabError("out of memory", job.source, remedy) from error
     return Done(seconds, time.perf_counter() - start, level.gain, level.note)
 
 

@@ -11,7 +11,8 @@ import torch
 
 from vocolab import audio
 from vocolab.demo.limits import Limits
-from vocolab.demo.results import Result, leave, memory_told, named
+from vocolab.demo.results import Result, leave, named
+from vocolab.errors import memory_told
 from vocolab.pipelines import KNNVC
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocolab import audio
-from vocolab.errors import VocolabError, out_of_memory
 from vocolab.pictures import mel_figure
 
 HOP_SECONDS = 0.02
@@ -58,17 +57,6 @@ def sweep(folder: Path, age: float) -> None:
         with suppress(OSError):  # another request may have been quicker
             if time.time() - path.stat().st_mtime > age:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@contextmanager
-def memory_told(remedy: str) -> Iterator[None]:
-    """Where memory runs out in this block, a `VocolabError` says so."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise VocolabError("out of memory", "", remedy) from error
 
 
 def _mel(wav: Tensor, sample_rate: int) -> Tensor:

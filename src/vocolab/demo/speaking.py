@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from vocolab.demo.limits import Limits
-from vocolab.demo.results import Result, leave, memory_told, named
+from vocolab.demo.results import Result, leave, named
+from vocolab.errors import memory_told
 from vocolab.pipelines import TTS, passages
 from vocolab.pipelines.passages import Delivery, Part, Passage
 

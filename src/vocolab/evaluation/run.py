@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vocolab import audio
-from vocolab.errors import VocolabError, out_of_memory
+from vocolab.errors import VocolabError, memory_told
 from vocolab.evaluation.figures import check_common, differences, figures
 from vocolab.evaluation.page import write_page
 from vocolab.evaluation.results import by_utterance, nothing_measured, versions, write_csv, write_json
@@ -114,12 +114,8 @@ def _measure(sample: Sample, metrics: Sequence[Metric], rate: int, folder: Path)
 
 @torch.inference_mode()
 def _made(sample: Sample) -> Made:
-    try:
+    with memory_told("give shorter speech, or --device cpu", sample.key):
         return sample.make()
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise VocolabError("out of memory", sample.key, "give shorter speech, or --device cpu") from error
 
 
 def _heard(sample: Sample, made: Made, rate: int) -> Heard:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vocolab.audio import Speech
 from vocolab.codecs.base import Codec
-from vocolab.errors import UsageError, VocolabError, out_of_memory
+from vocolab.errors import UsageError, VocolabError, memory_told
 from vocolab.imports import import_parts
 from vocolab.lm import NAR, Condition, LanguageModel, Sampling, fast, static
 from vocolab.parts import build, describe
@@ -404,14 +404,10 @@ class TTS(Pretrained, nn.Module):
     @contextmanager
     def _computing(self, count: int, amp: bool) -> Iterator[None]:
         """Compute with `count` texts together, in bfloat16 where that is safe (`amp`)."""
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext():
-                yield
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            what = f"out of memory with {count} texts together"
-            raise VocolabError(what, self.device, "lower --batch-size or --max-ar-steps") from error
+        precision = torch.autocast(self.device.type, torch.bfloat16) if amp else nullcontext()
+        what = f"out of memory with {count} texts together"
+        with memory_told("lower --batch-size or --max-ar-steps", self.device, what), precision:
+            yield
 
     def _batch(
         self,
