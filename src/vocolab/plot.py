@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vocolab.curves import read_run
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import atomic
 
@@ -37,29 +37,6 @@ class Curve:
         """The N of a name that ends in `_level_N`; None for another name."""
         found = re.search(r"_level_(\d+)$", self.name)
         return int(found[1]) if found else None
-
-
-def read_run(run: Path) -> dict[str, np.ndarray]:
-    """{name: (N, 2) of step and value} of a run's metrics.csv, `step` itself included.
-
-    Raises `VocolabError` where the run has no metrics.csv, or an empty one.
-    """
-    path = run / "metrics.csv" if run.is_dir() else run
-    if not path.is_file():
-        raise VocolabError("no metrics.csv in the run", run, "give the folder of a run that has trained")
-    found: dict[str, list[tuple[float, float]]] = {}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                step = float(row["step"])
-                for name, value in row.items():
-                    if value:
-                        found.setdefault(name, []).append((step, float(value)))
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise VocolabError(f"not a run's metrics ({error})", path, "give the folder of a run") from error
-    if not found:
-        raise VocolabError("metrics.csv is empty", path, "wait for the run's first line")
-    return {name: np.array(points) for name, points in found.items()}
 
 
 def matching(key: str, names: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import importlib.metadata
 import platform
@@ -12,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
+from vocolab.curves import read_run
 from vocolab.data.shards.manifest import versions
 from vocolab.data.statistics import Statistics, statistics
+from vocolab.errors import VocolabError
 from vocolab.files import atomic
 from vocolab.pictures import curve_axes
 
@@ -146,7 +146,11 @@ def log_data(logger: Any, data: Statistics) -> None:
 
 def draw_curves(folder: Path) -> None:
     """FOLDER/curves.png: losses of training above, figures of validation below. A few points are not drawn."""
-    curves = _curves(folder / "metrics.csv")
+    try:
+        curves = read_run(folder)
+    except VocolabError:  # nothing was logged
+        return
+    del curves["step"]
     if max(map(len, curves.values()), default=0) < FEW:
         return
     from matplotlib.figure import Figure
@@ -160,18 +164,6 @@ def draw_curves(folder: Path) -> None:
         axes.set_title({"train/": "training", "val/": "validation"}[kind], loc="left", fontsize=9)
     with atomic(folder / "curves.png") as temporary:
         figure.savefig(temporary, dpi=110)
-
-
-def _curves(path: Path) -> dict[str, np.ndarray]:
-    """{name: (N, 2) of step and value} of a metrics.csv; nothing where there is none."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and name != "step":
-                        found.setdefault(name, []).append((float(row["step"]), float(value)))
-    return {name: np.array(points) for name, points in found.items()}
 
 
 def _use(module: LightningModule) -> list[str]:

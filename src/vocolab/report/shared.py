@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vocolab.curves import read_run
 from vocolab.data.shards.manifest import NAME
 from vocolab.errors import UsageError, VocolabError
-from vocolab.plot import read_run
 from vocolab.report.stored import Stored, stored
 
 T = TypeVar("T")
