@@ -139,7 +139,7 @@ def versions(
     """
     seeds = torch.arange(len(condition))
     sampling = dataclasses.replace(sampling, max_ar_steps=int(MOST * int(lengths.max())) + 1)
-    true_first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
+    true_first = Response.given(codes[:, :1], lengths)
     given = None if isinstance(lm, AR) else lm.generate(condition, sampling, true_first, seeds)
     whole = given if given is not None and isinstance(lm, NAR) else lm.generate(condition, sampling, seeds=seeds)
     said = []

@@ -75,6 +75,11 @@ class Response:
     steps: int = 0  # tokens drawn for the row that got the most, the stop token included
     passes: Tensor | None = None  # (B,) passes of the backbone that a row took part in before it ended
 
+    @classmethod
+    def given(cls, codes: Tensor, lengths: Tensor) -> Response:
+        """Codes (B, k, L) that are there already, such as those of a recording: each row is whole."""
+        return cls(codes, lengths, torch.ones_like(lengths, dtype=torch.bool))
+
 
 class LanguageModel(nn.Module, ABC):
     """Codes (B, K, L) given text and a prompt: AR, NAR, both (`Split`) or one network for all levels (`Unified`)."""

@@ -18,8 +18,7 @@ from vocolab.checkpoints import check_same_model, load_lm, section
 from vocolab.codecs import KMeansCodec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import UsageError, VocolabError
-from vocolab.lm import Response, Split, Unified
-from vocolab.lm.base import LanguageModel
+from vocolab.lm import Response
 from vocolab.tasks.base import Spoken, field
 from vocolab.tasks.identity import check_codec
 from vocolab.tasks.schedules import Schedule, Scheduler
@@ -97,8 +96,8 @@ class AlignedVocoderTask(VocoderTask):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         card = check_codec(self.trained_card, self.data.ready_codec(), self.trained)
-        known = SymbolMap(card["symbols"], card["languages"])
-        self.translation = Translation(known, self.data.symbol_map()).check(self.lm)
+        self.translation = Translation.to_model(card, self.data.symbol_map(), self.lm)
+        self.codec.to(self.trainer.strategy.root_device)
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
         super().training_step(self._cut(self.predicted(batch)), batch_idx)
@@ -119,12 +118,9 @@ class AlignedVocoderTask(VocoderTask):
         """
         condition = self.translation.condition(batch, self.lm)
         lengths = field(batch, "lengths")
-        first = field(batch, "codes")[:, :1]
-        response = Response(first, lengths, torch.ones_like(lengths, dtype=torch.bool))
-        if predicts_rest(self.lm):
-            seeds = torch.randint(1 << 31, lengths.shape, device=lengths.device)
-            response = self.lm.generate_rest(condition, self.sampling, response, seeds)
-        feats = self.codec.to(first.device).mel(response.codes)
+        first = Response.given(field(batch, "codes")[:, :1], lengths)
+        seeds = torch.randint(1 << 31, lengths.shape, device=lengths.device)
+        feats = self.codec.mel(self.lm.generate_rest(condition, self.sampling, first, seeds).codes)
         return dataclasses.replace(batch, feats=feats, lengths=lengths * self.codec.hops)
 
     def _cut(self, batch: SpeechBatch) -> SpeechBatch:
@@ -168,11 +164,6 @@ class AlignedVocoderTask(VocoderTask):
         check_same_model(self.lm.state_dict(), section(state, "lm."), self.trainer.ckpt_path, remedy, what)
         own = {OWN + key: value for key, value in section(state, SPOKEN).items()}
         checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("codec.")} | own
-
-
-def predicts_rest(lm: LanguageModel) -> bool:
-    """Whether `lm` predicts codebooks after the first."""
-    return isinstance(lm, (Split, Unified)) and lm.levels > 1
 
 
 def _pieces(x: Tensor, rows: Tensor, starts: Tensor, length: int) -> Tensor:

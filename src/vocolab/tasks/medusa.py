@@ -16,10 +16,10 @@ from vocolab.lm import MedusaHeads, first_codebook
 from vocolab.lm.ar import FirstCodebook
 from vocolab.lm.base import Losses
 from vocolab.tasks.base import field
+from vocolab.tasks.identity import check_codec
 from vocolab.tasks.schedules import Schedule, Scheduler
 from vocolab.tasks.translation import Translation
 from vocolab.tasks.valle import VALLETask, adamw
-from vocolab.text.symbols import SymbolMap
 
 
 class MedusaTask(VALLETask):
@@ -63,9 +63,8 @@ class MedusaTask(VALLETask):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        card = self._checked({"vocolab": self.trained_card}, self.trained)
-        known = SymbolMap(card["symbols"], card["languages"])
-        self.translation = Translation(known, self.data.symbol_map()).check(self.lm)
+        card = check_codec(self.trained_card, self._known_codec, self.trained)
+        self.translation = Translation.to_model(card, self.data.symbol_map(), self.lm)
 
     def loss(self, batch: SpeechBatch) -> Losses:
         """The losses of the heads."""

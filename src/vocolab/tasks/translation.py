@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, tensor
 
 from vocolab.data.batches import SpeechBatch
@@ -18,6 +20,11 @@ class Translation:
         self.map = SymbolMap(_united(known.symbols, data.symbols), _united(known.languages, data.languages))
         self._symbols = _table(data.symbols, self.map.symbols)
         self._languages = _table(data.languages, self.map.languages)
+
+    @classmethod
+    def to_model(cls, card: dict[str, Any], data: SymbolMap, lm: LanguageModel) -> Translation:
+        """From the ids of `data` to those of `lm`, as its card has them. Raises `UsageError` as `check` does."""
+        return cls(SymbolMap(card["symbols"], card["languages"]), data).check(lm)
 
     def check(self, lm: LanguageModel) -> Translation:
         """Return self. Raises `UsageError` where the embedding tables of `lm` have too few rows for `map`."""

@@ -119,7 +119,7 @@ class VALLETask(Task):
         content = read_checkpoint(path)
         card = self._checked(content, path)
         fill(self.lm, section(content["state_dict"], "lm."), path)
-        self.translation = Translation(SymbolMap(card["symbols"], card["languages"]), data).check(self.lm)
+        self.translation = Translation.to_model(card, data, self.lm)
 
     def _checked(self, checkpoint: dict[str, Any], where: object) -> dict[str, Any]:
         """The card of a checkpoint. Raises `VocolabError` where it is not of a language model of the data's codes."""
@@ -306,8 +306,7 @@ class VALLETask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         card = self._checked(checkpoint, self.trainer.ckpt_path)
         self._tokens = torch.tensor(card["statistics"]["tokens"], dtype=torch.float64)
-        known = SymbolMap(card["symbols"], card["languages"])
-        self.translation = Translation(known, self.data.symbol_map()).check(self.lm)
+        self.translation = Translation.to_model(card, self.data.symbol_map(), self.lm)
 
 
 def members(lm: LanguageModel) -> Iterator[tuple[LanguageModel, int | None]]:
