@@ -50,15 +50,7 @@ def show(conversion: Conversion, limits: Limits) -> None:
             chosen = Manner(int(topk), silence if quiet else None, loudness, trim, duration, int(seed or 0))
             return widgets.answer(conversion(source, files, recorded, chosen))
 
-    button.click(
-        convert,
-        [source, files, recorded, *manner],
-        shown.parts(),
-        api_name="convert",
-        show_progress_on=shown.speech,
-        concurrency_limit=1,
-        concurrency_id=widgets.MODEL,
-    )
+    widgets.on_click(button, convert, [source, files, recorded, *manner], shown, "convert")
     rows = {name: (str(widgets.CORPUS / sentence), voice) for name, (sentence, voice) in EXAMPLES.items()}
     widgets.examples(rows, source, files)
 

@@ -91,16 +91,7 @@ def show(speaking: Speaking, limits: Limits) -> None:
             )
             return widgets.answer(found)
 
-    inputs = [text, files, recorded, ref_text, language, *manner]
-    button.click(
-        speak,
-        inputs,
-        shown.parts(),
-        api_name="speak",
-        show_progress_on=shown.speech,
-        concurrency_limit=1,
-        concurrency_id=widgets.MODEL,
-    )
+    widgets.on_click(button, speak, [text, files, recorded, ref_text, language, *manner], shown, "speak")
     if not tts.needs_ref_text:
         widgets.examples(EXAMPLES, text, files)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,25 @@ def answer(found: Result) -> list[Any]:
     """What `Shown.parts` become."""
     speech, picture = str(found.speech), str(found.picture)
     return [speech, gr.DownloadButton(value=speech, interactive=True), found.told, gr.Image(picture, visible=True)]
+
+
+def on_click(
+    button: gr.Button,
+    work: Callable[..., list[Any]],
+    inputs: Sequence[gr.components.Component],
+    shown: Shown,
+    name: str,
+) -> None:
+    """Let a button do `work` on what `inputs` hold, and show it; `name` is that of the work for Gradio's clients."""
+    button.click(
+        work,
+        [*inputs],
+        shown.parts(),
+        api_name=name,
+        show_progress_on=shown.speech,
+        concurrency_limit=1,
+        concurrency_id=MODEL,
+    )
 
 
 @contextmanager

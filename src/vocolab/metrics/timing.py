@@ -23,10 +23,9 @@ class Ended(Metric):
     source = "responses with an end at 3/4 to 5/4 of the recording's length / all responses"
 
     def measure(self, heard: Heard) -> Numbers:
-        if heard.stopped is None:
-            raise Unmeasured("no language model speaks")
+        stopped = _stopped(heard)
         ratio = heard.seconds * heard.rate / len(heard.reference_at(heard.rate))
-        return float(heard.stopped and abs(ratio - 1) <= 0.25), 1.0
+        return float(stopped and abs(ratio - 1) <= 0.25), 1.0
 
 
 class RealTimeFactor(Metric):
@@ -48,6 +47,10 @@ class Stopped(Metric):
     source = "responses with an end / all responses"
 
     def measure(self, heard: Heard) -> Numbers:
-        if heard.stopped is None:
-            raise Unmeasured("no language model speaks")
-        return float(heard.stopped), 1.0
+        return float(_stopped(heard)), 1.0
+
+
+def _stopped(heard: Heard) -> bool:
+    if heard.stopped is None:
+        raise Unmeasured("no language model speaks")
+    return heard.stopped
