@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from tests import notebooks
 
 NAMES = ["01_convert_a_voice", "02_train_a_vocoder", "03_valle_backbones", "04_sampling", "05_data_and_shards"]
-SHOWN = dict(zip(NAMES, [(4, 11), (2, 10), (2, 0), (7, 18), (3, 1)], strict=True))  # pictures and players
+SHOWN = dict(zip(NAMES, [(4, 11), (2, 10), (2, 0), (7, 19), (3, 1)], strict=True))  # pictures and players
 # Run in the kernel before the first cell: a picture whose axes have no words stops the notebook.
 LABELLED = """
 import matplotlib.pyplot as plt

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.pipelines import tiny
@@ -62,7 +64,7 @@ def test_conversion_with_numpy_alone(tmp_path, monkeypatch):
 
 
 def test_greedy_speech_with_numpy_alone(tmp_path, monkeypatch):
-    """The program in the docs says the codes that `TTS` says at temperature 0."""
+    """The program in the docs says the codes, and makes the sound, that `TTS` does at temperature 0."""
     monkeypatch.chdir(tmp_path)
     lm = tiny.language_model()
     for part in (lm.ar, lm.nar):
@@ -73,13 +75,17 @@ def test_greedy_speech_with_numpy_alone(tmp_path, monkeypatch):
     np.save("text.npy", np.array(read))
     np.save("prompt.npy", prompt.codes[None].numpy())
     differences = export_onnx(checkpoint, "model")
-    assert sorted(differences) == ["ar.onnx", "nar.onnx"] and max(differences.values()) < TOLERANCE
+    assert sorted(differences) == ["ar.onnx", "decoder.onnx", "nar.onnx"] and max(differences.values()) < TOLERANCE
     names: dict = {}
     exec(example("ar.onnx").replace("range(900)", f"range({STEPS})"), names)
     greedy = tts.sampling(ar_temp=0, nar_temp=0, max_ar_steps=STEPS)
     spoken = next(tts.speak(read, prompt, greedy))
     assert spoken.codes.shape[1] > 1 and len(spoken.codes.unique()) > 1
     assert np.array_equal(names["codes"][0], spoken.codes.numpy())
+    wav = tts.codec.decode(spoken.codes[None]).numpy()
+    assert np.abs(wav).max() > 0.01 and np.abs(names["waveform"] - wav).max() < 1e-4
+    heard, rate = soundfile.read("out.wav", dtype="float32")
+    assert rate == tts.sample_rate and np.abs(heard - wav[0]).max() < 1e-3
     card = onnxruntime.InferenceSession("model/ar.onnx").get_modelmeta().custom_metadata_map["vocolab"]
     assert json.loads(card) == json.loads(Path("model/config.json").read_text())
 
@@ -134,8 +140,17 @@ def test_language_models(lm, files, tmp_path):
     torch.manual_seed(0)
     path = tiny.write(tmp_path / "last.ckpt", lm().eval(), tiny.codec())
     differences = export_onnx(path, tmp_path / "out")
-    assert list(differences) == files and max(differences.values()) < TOLERANCE
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {*files, "config.json"}
+    assert list(differences) == [*files, "decoder.onnx"] and max(differences.values()) < TOLERANCE
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {*files, "decoder.onnx", "config.json"}
+
+
+@pytest.mark.slow
+def test_a_codec_whose_weights_are_elsewhere_is_left_out(tmp_path):
+    """It is not even read: its weights may be on another machine."""
+    codec = tiny.encodec(tmp_path / "encodec")
+    path = tiny.write(tmp_path / "last.ckpt", tiny.language_model(levels=2), codec)
+    shutil.rmtree(tmp_path / "encodec")
+    assert list(export_onnx(path, tmp_path / "out")) == ["ar.onnx", "nar.onnx"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -53,6 +54,9 @@ def test_parts_are_built_from_the_recipe(recipe):
     )
     assert loaded.model.vocoder.dim == 8
     assert loaded.trainer.check_val_every_n_epoch is None
+    # Lightning's advice to install another logger, in a notebook as by the command.
+    advice = logging.LogRecord("", logging.INFO, "", 0, "Tip: try installing [litlogger]", (), None)
+    assert not logging.getLogger("lightning.pytorch.utilities.rank_zero").filter(advice)
 
 
 def test_the_vocoder_is_as_wide_as_the_features(recipe):

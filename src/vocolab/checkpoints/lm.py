@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def load_lm(path: str | Path, codec: str | Path | Vocoder | None = None) -> LMCh
     weights are missing, or they are not those it was trained with.
     """
     lm, meta, state = read_lm(path)
-    ready = _codec(meta, section(state, "codec."), path, codec)
+    ready = _codec(meta, state, path, codec)
     return LMCheckpoint(lm.eval(), ready, dict(meta), stated_sampling(meta, path))
 
 
@@ -76,9 +77,7 @@ def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Pa
         described = {**described, "init_args": {**arguments, "checkpoint": str(given)}}
     elif given is not None and not lacks_vocoder:
         raise UsageError("the checkpoint holds its codec", "--codec", "leave it out")
-    codec = build(described, Codec)
-    if state:
-        fill(codec, state, path)
+    codec = held_codec({"codec": described}, state, path)
     if given is not None and lacks_vocoder:
         codec.receive(given if isinstance(given, Vocoder) else load_vocoder(given).vocoder)
     try:
@@ -91,6 +90,16 @@ def _codec(meta: dict[str, Any], state: State, path: str | Path, given: str | Pa
         raise
     _check_fingerprint(codec, {k: v for k, v in described.items() if k not in ("class_path", "init_args")}, path, given)
     return codec.eval()
+
+
+def held_codec(meta: Mapping[str, Any], state: State, path: str | Path) -> Codec:
+    """The codec that a card describes, with the weights that the model file holds; those of other files are not read
+    yet.
+    """
+    codec = build(meta["codec"], Codec)
+    if held := section(state, "codec."):
+        fill(codec, held, path)
+    return codec
 
 
 def _check_fingerprint(

@@ -5,8 +5,9 @@ only --ckpt_path does not.
 hf: a folder in the layout of the Hugging Face hub: config.json, model.safetensors and a model card. It is a checkpoint
 too.
 hifigan: the official layout of a HiFi-GAN generator, as g_*.pt; a folded one gets its weight norm back.
-onnx: a folder of graphs for onnxruntime: vocoder.onnx and conversion.onnx of a vocoder, ar.onnx and nar.onnx of a
-language model; or, with an OUT named *.onnx, the vocoder alone. Each is held against the model before it gets its name.
+onnx: a folder of graphs for onnxruntime: vocoder.onnx and conversion.onnx of a vocoder; ar.onnx, nar.onnx and, for the
+way from codes to sound, decoder.onnx of a language model; or, with an OUT named *.onnx, the vocoder alone. Each is held
+against the model before it gets its name.
 A folder that DeepSpeed wrote is put together in fp32 on the way.
 """
 

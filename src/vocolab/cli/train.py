@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +28,6 @@ PRINTING = ("-h", "--help", "--print_config")
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one method of the trainer. Only results go to standard output."""
-    _quiet()
     printing = any(a.split("=")[0] in PRINTING or a.endswith(".help") for a in arguments)
     with contextlib.nullcontext() if printing else contextlib.redirect_stdout(sys.stderr):
         recipe = Recipe(arguments, f"vocolab {command}")
@@ -46,14 +43,6 @@ def run(command: str, arguments: list[str]) -> int:
 
 def _is_first_rank() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0  # Lightning sets it when it is imported
-
-
-def _quiet() -> None:
-    """Silence warnings that tell a user nothing."""
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch's warning, meant for Lightning
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # as a codec should be
-    advice = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    advice.addFilter(lambda record: "litlogger" not in record.getMessage())
 
 
 def fit(recipe: Recipe) -> None:

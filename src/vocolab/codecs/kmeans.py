@@ -151,6 +151,10 @@ class KMeansCodec(Codec):
         """Log-mel (B, L·hops, n_mels) of codes (B, k, L), k <= levels."""
         self._check_fitted()
         check_codes(codes, self.levels, self.size, "KMeansCodec")
+        return self.unchecked_mel(codes)
+
+    def unchecked_mel(self, codes: Tensor) -> Tensor:
+        """`mel` without a look at the values of the codes, which a graph cannot take."""
         frames = self.codewords[0][codes[:, 0]]  # (B, L, hops·n_mels)
         for level in range(1, codes.shape[1]):
             frames = frames + self.codewords[level][codes[:, level]]

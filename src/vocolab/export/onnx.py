@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vocolab.checkpoints import load_vocoder, read_checkpoint, read_lm
+from vocolab.checkpoints import held_codec, load_vocoder, read_checkpoint, read_lm
 from vocolab.checkpoints.content import CARD
 from vocolab.checkpoints.folder import signed
 from vocolab.errors import VocolabError
+from vocolab.export.codecs import decoder_graphs
 from vocolab.export.graph import Graph, check_packages, write_graph
 from vocolab.export.language import graphs
 from vocolab.export.vocoders import conversion_graph, vocoder_graph
@@ -18,7 +19,7 @@ from vocolab.files import atomic, atomic_folder, check_absent, check_folder, loc
 from vocolab.parts import describe
 from vocolab.remote import CONFIG, model_file
 
-NAMES = ("vocoder.onnx", "conversion.onnx", "ar.onnx", "nar.onnx", CONFIG)
+NAMES = ("vocoder.onnx", "conversion.onnx", "ar.onnx", "nar.onnx", "decoder.onnx", CONFIG)
 SUFFIX = ".onnx"
 
 
@@ -26,8 +27,9 @@ def export_onnx(path: str | Path, output: str | Path, overwrite: bool = False) -
     """Write the graphs of a model; returns how far onnxruntime is from the model, for each file by its name.
 
     `output` is a folder: `vocoder.onnx` and `conversion.onnx` of a vocoder, `ar.onnx` and `nar.onnx` of a language
-    model, and `config.json`, the card. Of a vocoder it may be a file NAME.onnx instead: the vocoder alone. The card is
-    in each file's metadata too, under `vocolab`.
+    model, `decoder.onnx` of its codec where the file holds all that makes its codes heard, and `config.json`, the card.
+    Of a vocoder it may be a file NAME.onnx instead: the vocoder alone. The card is in each file's metadata too, under
+    `vocolab`.
 
     Raises `VocolabError` where a package is missing, `output` exists, ONNX cannot express the model, or a file computes
     something else than the model; then nothing is left.
@@ -57,8 +59,8 @@ def _graphs(path: Path, single: bool, output: Path) -> tuple[dict[str, Any], dic
     if read_checkpoint(path).get(CARD, {}).get("kind") == "lm":
         if single:
             raise VocolabError("a language model is several graphs", output, "name a folder with -o")
-        lm, card, _ = read_lm(path)
-        return signed(card), graphs(lm.eval(), path)
+        lm, card, state = read_lm(path)
+        return signed(card), graphs(lm.eval(), path) | decoder_graphs(held_codec(card, state, path))
     loaded = load_vocoder(path)
     card = signed({**loaded.meta, "vocoder": describe(loaded.vocoder)})
     found = {"vocoder": vocoder_graph(loaded.vocoder)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -171,6 +173,7 @@ class Recipe(LightningCLI):
     @cached_property
     def trainer(self) -> Trainer:  # type: ignore[override]  # LightningCLI builds all at once and assigns it
         """The trainer with its loggers and callbacks; everything goes to the run folder."""
+        _quiet()
         config = self.config.trainer.clone()
         _check_trainer(config)
         check_strategy(config.strategy, self.config.model.class_path)
@@ -201,6 +204,17 @@ class Recipe(LightningCLI):
             if cause is error:
                 raise
             raise cause from None
+
+
+def _quiet() -> None:
+    """Silence what Lightning says that tells a user of recipes nothing."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch's warning, meant for Lightning
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # as a codec should be
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 def _with_progress(trainer: Namespace) -> list[Callback]:
