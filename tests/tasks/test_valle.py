@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from tests.tasks.test_vocoder import assert_equal, saved
@@ -493,6 +494,26 @@ def train_in_bf16(folder: Path, backbone, precision: str, accelerator: str) -> N
         dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
         assert all(value.isfinite().all() and value.dtype == dtype for value in state.values())
         assert any(not torch.equal(state[f"lm.{name}"].cpu(), value.to(dtype)) for name, value in before.items())
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_of_a_fused_optimizer_are_clipped_in_bf16(tmp_path, algorithm):
+    task = small_task(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1.0, fused=True))
+    before = {name: value.clone() for name, value in task.lm.named_parameters()}
+    clip = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": algorithm}
+    run(tmp_path, task, Tokens(), 1, precision="bf16-mixed", **clip)
+    step = torch.cat([(value.detach() - before[name]).flatten() for name, value in task.lm.named_parameters()])
+    size = step.norm() if algorithm == "norm" else step.abs().max()
+    assert float(size) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_gradients_of_a_fused_optimizer_in_half_precision():
+    task = small_task()
+    task.trainer = Trainer(accelerator="cpu", gradient_clip_val=1.0, logger=False)
+    task.trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    optimizer = torch.optim.SGD(task.parameters(), lr=1.0, fused=True)
+    with pytest.raises(UsageError, match="fused.*16-mixed.*model.optimizer: set fused to false.*bf16-mixed"):
+        task.clip_gradients(optimizer, 1.0, "norm")
 
 
 def test_a_codec_keeps_its_precision_beside_a_model_in_bf16(tmp_path):

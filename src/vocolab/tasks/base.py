@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -83,6 +85,28 @@ class Task(LightningModule):
     def on_train_start(self) -> None:
         if self.trainer.ckpt_path:
             self.follow_recipe()
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shorten the gradients. In mixed precision Lightning refuses it for every fused optimizer; only float16, whose
+        gradients are scaled until the optimizer's step, forbids it. Raises `UsageError` there.
+        """
+        precision = self.trainer.precision_plugin
+        if not isinstance(precision, MixedPrecision) or not getattr(optimizer, "_step_supports_amp_scaling", False):
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        most = self.trainer.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
+        if not most:
+            return
+        if precision.scaler is not None:
+            what = "a fused optimizer's gradients cannot be clipped in 16-mixed"
+            raise UsageError(what, "model.optimizer", "set fused to false, or --trainer.precision to bf16-mixed")
+        algorithm = gradient_clip_algorithm or self.trainer.gradient_clip_algorithm or "norm"
+        Precision.clip_gradients(precision, optimizer, most, GradClipAlgorithmType(algorithm))
 
     def follow_recipe(self) -> None:
         """Replace the optimizer arguments that were read from a file by those of the recipe, and say so."""
