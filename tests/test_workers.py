@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -29,3 +31,23 @@ def test_a_worker_answers_deaf_to_ctrl_c_and_this_process_is_not():
     workers.send(connection, 5)  # it is gone: the next to receive hears of it
     with pytest.raises((EOFError, ConnectionResetError)):
         connection.recv()
+
+
+SCRIPT = """
+import multiprocessing
+from vocolab import workers
+if multiprocessing.current_process().name != "MainProcess":
+    raise SystemExit(3)
+process, connection = workers.start(print, bytes(1_000_000))
+try:
+    connection.recv()
+except (EOFError, ConnectionResetError):
+    process.join()
+    print(process.exitcode)
+"""
+
+
+def test_a_worker_that_a_script_kills_at_its_start_is_noticed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("3\n", "")

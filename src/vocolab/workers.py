@@ -19,10 +19,13 @@ def start(serve: Callable[..., None], *args: Any) -> tuple[BaseProcess, Connecti
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_begin, args=(serve, theirs, *args), daemon=True)
+    process = context.Process(target=_begin, args=(theirs,), daemon=True)
     with _deaf():
         process.start()
     theirs.close()
+    # Not as arguments of the process: a large one would be waited on for ever where the script, which Python runs again
+    # in each process that it starts, fails there.
+    send(ours, (serve, args))
     return process, ours
 
 
@@ -39,8 +42,12 @@ def send(connection: Connection, message: Any) -> None:
         connection.send(message)
 
 
-def _begin(serve: Callable[..., None], connection: Connection, *args: Any) -> None:
+def _begin(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not inherited
+    try:
+        serve, args = connection.recv()
+    except (EOFError, ConnectionResetError):  # the parent is gone
+        return
     serve(connection, *args)
 
 
