@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from vocolab.checkpoints import export_hifigan, load_vocoder, load_weights, official_names
+from vocolab.checkpoints import export_hifigan, load_vocoder, load_weights, official_names, read_checkpoint
 from vocolab.errors import VocolabError
 from vocolab.parts import describe
 from vocolab.torchfile import read_torch
@@ -315,3 +315,22 @@ def test_export_refuses(tmp_path):
     with pytest.raises(VocolabError, match="exists"):
         export_hifigan(wavlm_generator(), tmp_path / "g.pt")
     assert [p.name for p in tmp_path.iterdir()] == ["g.pt"]
+
+
+@pytest.mark.parametrize(
+    "file, line",
+    [
+        ("checkpoints/last.ckpt", "a run's folder, not a checkpoint: .*place: give .*place/checkpoints/last.ckpt"),
+        ("last.ckpt", "a run's folder, not a checkpoint: .*place: give .*place/last.ckpt"),
+        ("config.json", "no model.safetensors beside config.json: .*place: copy or download"),
+        ("ar.onnx", "a folder of ONNX files, not a checkpoint: .*place: give the checkpoint"),
+        ("latest", "a folder that DeepSpeed wrote: .*place: vocolab export .*place --format safetensors -o OUT"),
+        ("notes.txt", "a folder, not a checkpoint: .*place: give a file, or a folder that holds config.json and"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_checkpoint(file, line, tmp_path):
+    path = tmp_path / "place" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(VocolabError, match=line):
+        read_checkpoint(tmp_path / "place")

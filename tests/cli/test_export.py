@@ -47,7 +47,7 @@ def test_the_official_layout(work):
         (["v.ckpt", "-o", "x", "--format", "hf", "--hub-name", "me"], 2, "not a name on the hub: me: give OWNER/NAME"),
         (["noise", "-o", "x", "--format", "hf"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
         (["noise", "-o", "m.safetensors"], 1, "not a checkpoint: noise: give a file that vocolab fit"),
-        (["folder", "-o", "m.safetensors"], 1, "a folder that DeepSpeed did not write (no file `latest`): folder: "),
+        (["folder", "-o", "m.safetensors"], 1, "a folder, not a checkpoint: folder: give a file, or a folder"),
     ],
 )
 def test_what_is_refused(args, status, line, work, capsys):

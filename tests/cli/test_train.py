@@ -137,9 +137,10 @@ def test_a_checkpoint_of_other_sizes(recipe, capsys):
 
 def test_evaluation_of_a_folder_that_deepspeed_wrote(recipe, capsys):
     Path("runs/tiny/checkpoints/last.ckpt").mkdir(parents=True)
+    Path("runs/tiny/checkpoints/last.ckpt/latest").write_text("checkpoint")
     assert main(["validate", "-c", "tiny.yaml"]) == 1
     line = last_line(capsys)
-    assert line.startswith(f"vocolab: error: a folder, not a checkpoint: {LAST}: ") and "vocolab export" in line
+    assert line.startswith(f"vocolab: error: a folder that DeepSpeed wrote: {LAST}: ") and "vocolab export" in line
 
 
 @pytest.mark.parametrize("flag", ["--trainer.gradient_clip_val=1", "--trainer.accumulate_grad_batches=2"])

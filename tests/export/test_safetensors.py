@@ -212,7 +212,7 @@ def test_what_deepspeed_gives_is_exported(tmp_path, lm_checkpoint, reader, capsy
 
 
 def test_folders_that_are_none(tmp_path, monkeypatch):
-    with pytest.raises(VocolabError, match="a folder that DeepSpeed did not write"):
+    with pytest.raises(VocolabError, match="a folder, not a checkpoint"):
         export_safetensors(tmp_path, tmp_path / "x.safetensors")
     (tmp_path / "latest").write_text("checkpoint")
     monkeypatch.delitem(sys.modules, "deepspeed.utils", raising=False)

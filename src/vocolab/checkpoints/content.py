@@ -16,6 +16,8 @@ from vocolab.torchfile import bare_names, read_torch
 from vocolab.weights import read_json
 
 FORMAT = 1  # of the card
+LAST = "last.ckpt"  # a run's newest checkpoint
+DEEPSPEED_TAG = "latest"  # the file that DeepSpeed writes into a checkpoint's folder
 CARD = "vocolab"  # its key in a checkpoint, and in a safetensors file's metadata
 
 State = Mapping[str, Tensor]
@@ -30,9 +32,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = model_file(path)
     if path.is_dir():
-        remedy = f"if DeepSpeed wrote it, make a file of it with vocolab export {path} --format safetensors -o OUT"
-        raise VocolabError("a folder, not a checkpoint", path, remedy)
+        raise refused_folder(path)
     return _read_safetensors(path) if _is_safetensors(path) else read_torch(path)
+
+
+def refused_folder(folder: Path) -> VocolabError:
+    """Why a folder is no checkpoint, and what to give instead."""
+    inside = next((path for path in (folder / "checkpoints" / LAST, folder / LAST) if path.exists()), None)
+    if (folder / DEEPSPEED_TAG).is_file():
+        what, remedy = (
+            "a folder that DeepSpeed wrote",
+            f"vocolab export {folder} --format safetensors -o OUT makes a file",
+        )
+    elif inside is not None:
+        what, remedy = "a run's folder, not a checkpoint", f"give {inside}"
+    elif any(folder.glob("*.onnx")):
+        what, remedy = "a folder of ONNX files, not a checkpoint", "give the checkpoint that they were made of"
+    elif (folder / CONFIG).is_file():
+        what, remedy = f"no {WEIGHTS} beside {CONFIG}", "copy or download the whole folder again"
+    else:
+        what, remedy = "a folder, not a checkpoint", f"give a file, or a folder that holds {CONFIG} and {WEIGHTS}"
+    return VocolabError(what, folder, remedy)
 
 
 def _is_safetensors(path: Path) -> bool:

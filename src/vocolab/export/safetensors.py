@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vocolab.checkpoints import fill, load_vocoder, read_checkpoint, section
-from vocolab.checkpoints.content import CARD, check_format
+from vocolab.checkpoints.content import CARD, DEEPSPEED_TAG, check_format, refused_folder
 from vocolab.checkpoints.folder import signed, write_safetensors
 from vocolab.checkpoints.official import unfolded
 from vocolab.codecs import Codec
@@ -101,9 +101,9 @@ def consolidate(folder: Path) -> dict[str, Any]:
     Needs the package `deepspeed`, whose reader runs code that the files contain: give it folders of your own runs only.
     Raises `VocolabError` where DeepSpeed did not write the folder, or parts of it are missing.
     """
-    tag = folder / "latest"
+    tag = folder / DEEPSPEED_TAG
     if not tag.is_file():
-        raise VocolabError("a folder that DeepSpeed did not write (no file `latest`)", folder, "give a checkpoint")
+        raise refused_folder(folder)
     with required("deepspeed", folder), contextlib.redirect_stdout(sys.stderr):  # importing DeepSpeed prints lines
         from deepspeed.utils import zero_to_fp32
     parts = folder / tag.read_text().strip()
