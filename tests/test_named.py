@@ -37,6 +37,7 @@ NO_MODULES = re.compile(r"NAME|FOLDER|\bmy\w+\.py|^test_all\.py$|^(?:bin/)?(?:in
 NO_KEYS = {
     "data.feature_dim",  # a property, from which the width of a vocoder follows
     "model.safetensors",  # a file of the Hugging Face hub
+    "model.onnx",  # a file of the package swift_f0
     "model.bin",  # a file of a folder in faster-whisper's layout
     "model.encoder",  # the names of Whisper's weights begin with it
 }

@@ -14,6 +14,8 @@ import torch
 from tests.evaluation.conftest import STEMS, folders  # a fixture
 from vocolab import audio
 from vocolab.cli import main
+from vocolab.errors import VocolabError
+from vocolab.evaluation import listed_pairs
 from vocolab.metrics import STOI
 
 __all__ = ["folders"]
@@ -141,6 +143,25 @@ def test_pairs_by_a_list(folders, tmp_path, capsys):
     more = f"b/0000.wav\t{reference}/3001/0000.wav\twhat is said"
     assert main(["evaluate", "--pairs", listed(tmp_path, [*lines, more]), "-o", tmp_path / "two", *QUICK]) == 0
     assert list(results(tmp_path / "two")["utterances"])[1:] == ["0001", "0002", "b-0000"]
+
+
+def test_a_list_whose_columns_are_named(folders, tmp_path):
+    """Speakers, whose recordings tell their voices, and languages, which decide how texts are compared."""
+    generated, reference = folders
+    lines = ["reference\tspeaker\tgenerated\tlanguage"]
+    lines += [f"{reference}/3001/{stem}.wav\tann\t{generated}/{stem}.wav\t" for stem in STEMS[:2]]
+    lines += [f"{reference}/3001/{STEMS[2]}.wav\tbob\t{generated}/{STEMS[2]}.wav\tes"]
+    subject = listed_pairs(listed(tmp_path, lines), "en")
+    assert [(s.voice, s.language) for s in subject.samples] == [("ann", "en"), ("ann", "en"), ("bob", "es")]
+    assert {voice: len(files) for voice, files in subject.voices.items()} == {"ann": 2, "bob": 1}
+    assert subject.samples[0].text == "sentence <0000>"  # beside the reference
+    for line, complaint in {
+        "generated\treference\tpitch": "column 'pitch': .*:1: name some of generated reference text",
+        "generated\treference\tgenerated": "column 'generated': .*:1: ",
+        lines[0]: "not a pair .3 fields between tabs.: .*:2: give a value for each column",
+    }.items():
+        with pytest.raises(VocolabError, match=complaint):
+            listed_pairs(listed(tmp_path, [line, "a.wav\tb.wav\tc"]))
 
 
 @pytest.mark.parametrize(

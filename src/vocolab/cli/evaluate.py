@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         metavar="FILE",
         type=local_path,
-        help="instead of the two folders: a generated and a reference file a line, with a tab between them",
+        help="instead of the two folders: a generated and a reference file a line, with a tab between them; or columns "
+        "that the first line names: generated reference text speaker language",
     )
     add("--common", action="store_true", help="leave out files without a partner")
     add(
@@ -81,7 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=3.0,
         help="of the prompt a language model hears (default: 3)",
     )
-    add("--language", metavar="L", help="of --list (default: the model's, if it has only one)")
+    add(
+        "--language",
+        metavar="L",
+        help="of --list (default: the model's, if it has only one), or of speech that is there already (default: en)",
+    )
     add_sampling(parser.add_argument_group("sampling", "of a language model, where its own settings are not wanted"))
     add("-o", "--output", metavar="DIR", type=local_path, help="folder for results.json, results.csv and index.html")
     add("--metrics", metavar="NAME", nargs="+", default=[], help="what to measure (default: all that can be had)")
@@ -118,7 +123,8 @@ def run(args: argparse.Namespace) -> int:
     device = usable_device(args.device)
     subject = _subject(args, device)
     known = all_metrics(subject.voices, args.recogniser, _speaker_encoder(args.speaker_encoder), device)
-    metrics, left_out = choose(args.metrics, known)
+    tasks = {sample.task for sample in subject.samples}
+    metrics, left_out = choose(args.metrics or [m.name for m in known if any(map(m.fits, tasks))], known)
     for line in [*subject.notes, *(f"{name} is left out: {why}" for name, why in left_out.items())]:
         say(line)
     with Files(len(subject.samples)) as progress:
@@ -180,11 +186,11 @@ def _subject(args: argparse.Namespace, device: str) -> Subject:
     if args.generated is not None:
         from vocolab.evaluation import folder_pairs
 
-        return folder_pairs(args.generated, args.reference, args.common)
+        return folder_pairs(args.generated, args.reference, args.common, args.language or "")
     if args.pairs is not None:
         from vocolab.evaluation import listed_pairs
 
-        return listed_pairs(args.pairs)
+        return listed_pairs(args.pairs, args.language or "")
     if _is_language_model(args.checkpoint):
         return _speech(args, device)
     if args.list is not None:

@@ -30,9 +30,11 @@ def figures(rows: Sequence[Row], metrics: Sequence[Metric], seed: int) -> tuple[
     found: dict[str, Figure] = {}
     unmeasured: dict[str, Counter] = {}
     for task in tasks:
+        of_task = [row for row in rows if row.task == task]
         for metric in metrics:
+            if not metric.fits(task) and any(map(metric.fits, tasks)):
+                continue  # it is for the other task
             name = name_of(task, tasks[0], metric.name)
-            of_task = [row for row in rows if row.task == task]
             if why := Counter(row.unmeasured[metric.name] for row in of_task if metric.name in row.unmeasured):
                 unmeasured[name] = why
             if measured := [row.numbers[metric.name] for row in of_task if metric.name in row.numbers]:

@@ -43,6 +43,7 @@ def write_page(
     body = [_row(rows[i], scores[i], shown, by_key[rows[i].key], speech, n < PLAYERS) for n, i in enumerate(order)]
     heads = "".join(f'<th title="{_text(m.title)}">{m.name} {_arrow(m.better)}</th>' for m in shown)
     parts = {
+        "SUBJECT": _subject(results["subject"]),
         "FIGURES": _figures(results["metrics"]),
         "AGAINST": _against(results.get("against")),
         "NOTES": "".join(f"<li>{_text(note)}</li>" for note in _notes(results)),
@@ -141,6 +142,12 @@ def _mel(wav: Tensor) -> bytes | None:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+def _subject(subject: Mapping[str, Any]) -> str:
+    """What was evaluated, where it lies."""
+    names = ("checkpoint", "corpus", "list", "generated", "reference", "pairs")
+    return " · ".join(f"{name}: {_text(subject[name])}" for name in names if name in subject)
 
 
 def _figures(figures: Mapping[str, Mapping[str, Any]]) -> str:

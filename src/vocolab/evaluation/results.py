@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from vocolab.extras import EXTRAS
 from vocolab.files import atomic
 from vocolab.metrics import Metric
 
-PACKAGES = ("vocolab", "torch", "numpy", "pystoi", *(p for p, extra in EXTRAS.items() if extra == "metrics"))
+METRICS = tuple(package for package, extra in EXTRAS.items() if extra == "metrics")
+PACKAGES = ("vocolab", "torch", "numpy", "soxr", "pystoi", "transformers", "onnxruntime", "ctranslate2", *METRICS)
 
 
 def versions() -> dict[str, str]:
     """Of the packages that the figures depend on."""
-    found = {}
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
@@ -102,12 +104,13 @@ def nothing_measured(rows: Sequence[Row]) -> tuple[str, str, str] | None:
 
 def unmeasured_lines(results: Mapping[str, Any]) -> list[str]:
     """What could not be measured, a line for each reason."""
-    by_reason: dict[tuple[str, int], list[str]] = {}
+    by_reason: dict[tuple[str, int, int], list[str]] = {}
     for name, reasons in results["unmeasured"].items():
+        measured = results["metrics"][name]["n"] if name in results["metrics"] else 0
+        total = measured + sum(reasons.values())  # all utterances of the task
         for why, count in reasons.items():
-            by_reason.setdefault((why, count), []).append(name)
-    total = len(results["utterances"])
+            by_reason.setdefault((why, count, total), []).append(name)
     return [
         f"{', '.join(names)} could not be measured on {count} of {total} utterances: {why}"
-        for (why, count), names in by_reason.items()
+        for (why, count, total), names in by_reason.items()
     ]

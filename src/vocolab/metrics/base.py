@@ -89,6 +89,7 @@ class Metric(ABC):
     unit: ClassVar[str]
     better: ClassVar[Literal["up", "down"]]
     source: ClassVar[str]  # paper and section, or the package whose definition it is
+    tasks: ClassVar[tuple[str, ...]] = ()  # those it says something of, see `evaluation.Sample.task`; none: all
 
     def load(self) -> None:  # noqa: B027 (most have nothing to load)
         """Import and read what is needed. Raises `VocolabError` where a package or a file is missing."""
@@ -96,6 +97,10 @@ class Metric(ABC):
     def about(self) -> dict[str, str]:
         """Which models judge, and the digests of their weights, for the results."""
         return {}
+
+    def fits(self, task: str) -> bool:
+        """Whether it says something of what does `task`."""
+        return not self.tasks or task in self.tasks
 
     @abstractmethod
     def measure(self, heard: Heard) -> Numbers:

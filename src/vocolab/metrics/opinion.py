@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from vocolab import _compat
 from vocolab.extras import required
 from vocolab.metrics.base import Heard, Metric, Numbers, Unmeasured
+from vocolab.weights import sha256
 
 RATE = 16000  # Hz, of all of them
 MOS = "1 to 5"
@@ -58,6 +60,12 @@ class DNSMOS(Metric):
             raise Unmeasured("nothing but silence")
         return float(dnsmos.run(wav.clamp(-1, 1).numpy(), RATE, return_df=False)["ovrl_mos"]), 1.0
 
+    def about(self) -> dict[str, str]:
+        import speechmos
+
+        weights = Path(next(iter(speechmos.__path__))) / "dnsmos_models" / "sig_bak_ovr.onnx"
+        return {"dnsmos_sha256": sha256(weights)}
+
 
 class DistillMOS(Metric):
     """What listeners would say of the speech, by a small network that learned from a large one."""
@@ -85,3 +93,8 @@ class DistillMOS(Metric):
         if not wav.any():
             raise Unmeasured("nothing but silence")
         return float(self._model(wav[None].to(self.device))), 1.0
+
+    def about(self) -> dict[str, str]:
+        from distillmos import sqa
+
+        return {"distillmos_sha256": sha256(Path(sqa.DEFAULT_WEIGHTS_CHKPT))}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vocolab.extras import required
 from vocolab.metrics.base import Heard, Metric, Numbers, Unmeasured
+from vocolab.weights import sha256
 
 RATE = 16000  # Hz
 VOICED = 0.5  # of SwiftF0's confidence, which is calibrated so
@@ -25,6 +27,11 @@ class PitchTracker:
         with required("swift_f0", "pitch"):
             from swift_f0 import SwiftF0
         self._detector = self._detector or SwiftF0(threads=1)
+
+    def about(self) -> dict[str, str]:
+        import swift_f0
+
+        return {"pitch": "swift_f0", "pitch_sha256": sha256(Path(swift_f0.__file__).parent / "model.onnx")}
 
     def both(self, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
         """(2, L) of the speech and of the reference: the frequency in Hz, and the confidence that there is one."""
@@ -57,6 +64,9 @@ class PitchMetric(Metric):
 
     def load(self) -> None:
         self.tracker.load()
+
+    def about(self) -> dict[str, str]:
+        return self.tracker.about()
 
 
 class F0Error(PitchMetric):

@@ -21,6 +21,7 @@ class Ended(Metric):
 
     name, title, unit, better = "ended", "how often the model stopped in time", "0 to 1", "up"
     source = "responses with an end at 3/4 to 5/4 of the recording's length / all responses"
+    tasks = ("speech",)
 
     def measure(self, heard: Heard) -> Numbers:
         stopped = _stopped(heard)
@@ -33,6 +34,7 @@ class RealTimeFactor(Metric):
 
     name, title, unit, better = "rtf", "computing time of a second of speech (real-time factor)", "s/s", "down"
     source = "seconds of computing / seconds of speech"
+    tasks = ("resynthesis", "conversion", "speech")
 
     def measure(self, heard: Heard) -> Numbers:
         if heard.took is None:
@@ -45,6 +47,7 @@ class Stopped(Metric):
 
     name, title, unit, better = "stopped", "how often the model stopped by itself", "0 to 1", "up"
     source = "responses with an end / all responses"
+    tasks = ("speech",)
 
     def measure(self, heard: Heard) -> Numbers:
         return float(_stopped(heard)), 1.0

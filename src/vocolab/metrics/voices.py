@@ -156,6 +156,7 @@ class SimilarityMargin(VoiceMetric):
         "up",
     )
     source = "difference of two cosines of speaker embeddings"
+    tasks = ("conversion",)
 
     def measure(self, heard: Heard) -> Numbers:
         if heard.source_voice not in self.prints.prints:

@@ -19,6 +19,7 @@ from vocolab import shipped
 from vocolab.errors import UsageError
 from vocolab.files import local_path
 from vocolab.recipe.numbers import ints
+from vocolab.recipe.short import first_argument, is_short, written_out
 from vocolab.shipped import SUFFIXES
 
 PARSER_MODE = "omegaconf+"
@@ -130,8 +131,10 @@ class Sources:
 
 
 def load_yaml(text: str) -> Any:
-    """What the parser reads values and files with; a file in its own folder. Names of packaged files become paths."""
-    return ints(_packaged(get_loader("yaml")(text)))
+    """What the parser reads values and files with; a file in its own folder. Names of packaged files become paths, and
+    callbacks in short are written out.
+    """
+    return ints(_packaged(written_out(get_loader("yaml")(text))))
 
 
 # The parser knows `omegaconf+` by its name: what that adds to YAML, `${...}` over the composed recipe, stays.
@@ -218,6 +221,7 @@ def _check_node(node: yaml.Node | None, path: Path) -> None:
     elif isinstance(node, yaml.MappingNode):
         _check_keys([key for key, _ in node.value], path)
         _check_spec(node, path)
+        _check_short(node, path)
         for _, value in node.value:
             _check_node(value, path)
     elif node is not None and (other := named_file(node, path)) is not None:
@@ -260,6 +264,13 @@ def _check_spec(node: yaml.MappingNode, path: Path) -> None:
             raise UsageError(what, place_of(path, key), "write the arguments as NAME: VALUE, or leave it out")
 
 
+def _check_short(node: yaml.MappingNode, path: Path) -> None:
+    """Refuse what is given to a callback in short that takes nothing."""
+    for key, value in node.value:
+        if is_short(key.value) and not first_argument(key.value) and value.tag != "tag:yaml.org,2002:null":
+            raise UsageError(f"{key.value} takes no arguments", place_of(path, key), "write its name alone")
+
+
 def _is_scalar(node: yaml.Node) -> bool:
     """Whether a value is null, a number or a text: neither a file nor a reference to another key."""
     if not isinstance(node, yaml.ScalarNode):
@@ -285,6 +296,8 @@ def _find(node: yaml.Node | None, path: Path, wanted: list[str], spelt: list[str
     if not isinstance(node, yaml.MappingNode):
         return None
     for key, value in node.value:
+        if is_short(key.value) and (place := _find(value, path, wanted, [*spelt, key.value])):
+            return place
         parts = without_init_args(str(key.value))
         if wanted[: len(parts)] != parts:
             continue
