@@ -73,9 +73,8 @@ def build(name: str, setting: Setting) -> AR:
     torch.manual_seed(0)
     model = AR(BACKBONES[name](**SIZES[setting.size]), LEVELS, SIZE).eval()
     model.classifier.bias.data[model.stop] = -1e9  # a fresh model must not stop by chance
-    if setting.device == "cpu":
-        return fast.prepare(model)
-    return static.prepare(model.to(setting.device, setting.dtype))
+    model = fast.prepare(model.to(setting.device, setting.dtype))  # as `TTS` does
+    return model if setting.device == "cpu" else static.prepare(model)
 
 
 def condition(prompt: int, rows: int, device: str) -> Condition:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.capturing import Capturing
 from tests.lm.test_models import make, sharpen
 from tests.lm.tiny import Tiny, batch, row
 from vocolab.errors import VocolabError
@@ -357,14 +358,34 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("backbone", [Transformer, Llama, RetNet, BitNet])
-def test_the_levels_of_a_nar_wait_for_no_number(backbone) -> None:
+def test_the_levels_of_a_nar_wait_for_no_number(backbone, monkeypatch) -> None:
+    """The longest row is asked for before the first level; inside the levels nothing is asked."""
     condition, codes, lengths = batch()
     model = NAR(backbone(32, 2, 2), levels=4, size=16, symbols=12).eval()
     first = Response(codes[:, :1], lengths, torch.ones_like(lengths, dtype=torch.bool))
-    counts = []
+    counts, plain = [], type(model).level_codes
+    captured = lambda *given: inside(plain, *given)  # noqa: E731
+    monkeypatch.setattr(type(model), "level_codes", captured)
     for levels in (1, 3):
         with Waits() as waits, torch.no_grad():
             found = model.generate_rest(condition, dataclasses.replace(SAMPLED, max_nar_levels=levels), first, SEEDS)
         assert found.codes.shape[1] == 1 + levels
         counts.append(waits.count)
     assert counts == [1, 1]  # the longest row
+
+
+def inside(level, *given):
+    with Capturing():
+        return level(*given)
+
+
+def test_the_experts_of_a_mixture_are_waited_for_once_a_layer(monkeypatch) -> None:
+    """Which positions an expert has decides the sizes of its products."""
+    asked = []
+    plain = Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda self: asked.append(1) or plain(self))
+    for backbone in (Mixtral(32, 2, 3, experts=4), RetNet(32, 2, 3, experts=4)):
+        asked.clear()
+        with Waits() as waits, torch.no_grad():
+            backbone.eval()(torch.randn(2, 9, 32), torch.tensor([9, 7]), causal=False)
+        assert (len(asked), waits.count) == (3, 0)

@@ -1,6 +1,6 @@
 """Stands in for CUDA graphs on a CPU: what a function computes is recorded operation by operation, and repeated without
 the function, as a graph repeats its kernels. So what a graph would get wrong is wrong here too: numbers of Python that
-have changed since, tensors that are no longer the same.
+have changed since, tensors that are no longer the same. And what asks the device for a value is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from tests.capturing import Capturing
 from vocolab.tasks.graph import Recorder, Terms
 
 
@@ -51,8 +52,13 @@ class CPURecorder(Recorder):
 
     def record(self, function: Callable[[], Terms]) -> Callable[[], Terms]:
         self.recorded += 1
-        with Operations() as operations:
-            made = function()
+        random = torch.get_rng_state()
+        try:
+            with Capturing(), Operations() as operations:
+                made = function()
+        except RuntimeError:
+            torch.set_rng_state(random)  # on a GPU nothing was drawn
+            raise
         fresh = True
 
         def replay() -> Terms:

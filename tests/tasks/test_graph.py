@@ -111,6 +111,25 @@ def test_what_a_graph_cannot_do_runs_without_it(tmp_path, mel_data, recorder, ca
     assert line.startswith("cuda_graph has no effect: ") and why in line
 
 
+class Curious(MelLoss):
+    """Asks for a value, which a recording forbids."""
+
+    def forward(self, fake, real):
+        loss = super().forward(fake, real)
+        return loss if float(loss.detach()) >= 0 else 2 * loss
+
+
+def test_a_loss_that_asks_for_a_value_cannot_be_recorded(tmp_path, mel_data, recorder, caplog):
+    """The updates before and after are those without a graph. (A CPU computes while it records, but here no step.)"""
+    for name in ("plain", "graph"):
+        parts = {"losses": [Curious()], "adversarial_from": 100, "feature_noise": 0.1, **SETTINGS}
+        task = small_task(cuda_graph=name == "graph", **parts)
+        run(tmp_path / name, task, mel_data(), 6)
+    assert_equal(saved(tmp_path / "plain")["state_dict"], saved(tmp_path / "graph")["state_dict"])
+    (line,) = said(caplog)
+    assert recorder.replayed == 0 and "the update cannot be recorded (operation not permitted" in line
+
+
 def test_what_exchanges_or_scales_gradients_is_no_graph():
     """Asked of trainers that do not run: one would leave a process group behind, the other needs a GPU."""
     ranks = Trainer(accelerator="cpu", devices=2, strategy="ddp_fork", logger=False)
@@ -245,12 +264,11 @@ def test_on_a_gpu_a_resumed_graph_goes_on_where_it_was(tmp_path, mel_data, caplo
 
 @pytest.mark.gpu
 def test_on_a_gpu_recording_is_heard_of_once(tmp_path, mel_data, caplog):
-    """An update that asks for a value of the device cannot be recorded."""
+    """An update that asks for a value of the device cannot be recorded. Those after it still draw their noise."""
 
-    class Curious(MelLoss):
-        def forward(self, fake, real):
-            loss = super().forward(fake, real)
-            return loss if float(loss.detach()) >= 0 else 2 * loss
-
-    run(tmp_path, small_task(losses=[Curious()], cuda_graph=True, **SETTINGS), mel_data(), 6, **GPU)
-    assert saved(tmp_path)["global_step"] == 6 and len(said(caplog)) == 1
+    task = small_task(losses=[Curious()], feature_noise=0.1, cuda_graph=True, **SETTINGS)
+    stream = torch.cuda.current_stream()
+    run(tmp_path, task, mel_data(), 6, **GPU)
+    assert saved(tmp_path)["global_step"] == 6 and torch.cuda.current_stream() == stream
+    (line,) = said(caplog)
+    assert "when stream is capturing" in line

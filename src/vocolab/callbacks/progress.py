@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
+BAR = 0.5  # seconds between two readings of the bar's metrics: a device is waited for at each
+
 
 class Progress(ProgressBar):
     """One bar over all updates of the run, with the time left and the metrics logged for the progress bar, on standard
@@ -48,9 +50,10 @@ class Progress(ProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         super().on_train_batch_end(trainer, pl_module, *_)
         if self._bar is not None:
-            self._bar.update(
-                self._bar.task_ids[0], completed=trainer.global_step, metrics=self._metrics(trainer, pl_module)
-            )
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
+            if time.monotonic() - self._last_line >= BAR:
+                self._last_line = time.monotonic()
+                self._show(trainer, pl_module)
         elif self._enabled and time.monotonic() - self._last_line >= self.every:
             self._say(trainer, pl_module)
 
@@ -59,12 +62,17 @@ class Progress(ProgressBar):
             self._say(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar is not None:
+            self._show(trainer, pl_module)
         self._stop()
         if self._enabled and not sys.stderr.isatty():
             self._say(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._stop()
+
+    def _show(self, trainer: Trainer, module: LightningModule) -> None:
+        self._bar.update(self._bar.task_ids[0], metrics=self._metrics(trainer, module))
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+def number(value: float) -> Tensor:
+    """A number to log in each update. Lightning would send a float to the device, for which it waits until the device
+    has done all that it was told: there would be nothing to do for it while the next update is being prepared.
+    """
+    return torch.tensor(value, dtype=torch.float32)
 
 
 class Timing(Callback):
@@ -35,13 +44,13 @@ class Timing(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._started = time.perf_counter()
-        pl_module.log("time/data_wait", self._started - self._ended)
+        pl_module.log("time/data_wait", number(self._started - self._ended))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = time.perf_counter()
-        pl_module.log("time/update", now - self._started)
+        pl_module.log("time/update", number(now - self._started))
         self.seconds += now - self._ended
         self._ended = now
 

@@ -106,14 +106,30 @@ class RestCodebooks(CodeModel):
         drawn = [uniforms(seeds, padding.shape[1], stream=1 + level, start=start + known) for level in levels]
         longest = int(torch.stack([*self.prefix(condition)[1], lengths]).sum(dim=0).max())
         for level, uniform in zip(levels, drawn, strict=True):
-            logits = self.rest_logits(condition, codes, lengths, torch.full_like(lengths, level), longest)
-            logits = logits[:, known:, : self.size]  # without the stop token
-            tokens, _ = sample(logits.flatten(0, 1), chosen, uniform.flatten())
-            tokens = tokens.view_as(padding).masked_fill(padding, 0)
+            tokens = self.level_codes(condition, codes, lengths, level, uniform, chosen, longest)
+            tokens = tokens.masked_fill(padding, 0)
             if said is not None:
                 tokens = torch.cat([said[:, level], tokens], dim=1)
             codes = torch.cat([codes, tokens[:, None]], dim=1)
         return Response(codes, lengths, first.stopped, first.steps, first.passes)
+
+    def level_codes(
+        self,
+        condition: Condition,
+        codes: Tensor,
+        lengths: Tensor,
+        level: int,
+        uniform: Tensor,
+        sampling: Sampling,
+        longest: int,
+    ) -> Tensor:
+        """Codes (B, n) of a level for the last n frames of those in codes (B, level, L), drawn with the numbers uniform
+        (B, n). Asks the device for nothing, but for the experts of a mixture.
+        """
+        logits = self.rest_logits(condition, codes, lengths, torch.full_like(lengths, level), longest)
+        logits = logits[:, logits.shape[1] - uniform.shape[1] :, : self.size]  # without the stop token
+        tokens, _ = sample(logits.flatten(0, 1), sampling, uniform.flatten())
+        return tokens.view_as(uniform)
 
 
 class NAR(RestCodebooks):

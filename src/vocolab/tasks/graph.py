@@ -1,9 +1,8 @@
 """The update of a GAN as one CUDA graph.
 
-An update is thousands of small kernels. Launched one by one they leave a GPU idle half of the time; a graph launches
-them at once. It repeats what was recorded: the same kernels on the same memory, with the same Python numbers. So what
-differs between updates lies in tensors that are written before each: the batch, and the learning rates. Random numbers
-are drawn anew each time, from the seed that torch's generator has then, since recording registers that generator.
+An update is thousands of small kernels. Launched one by one they leave a GPU idle half of the time; a graph
+(vocolab/cudagraph.py) launches them at once. What differs between updates lies in tensors that are written before each:
+the batch, and the learning rates. Random numbers come from the seed that torch's generator has then.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+
+from vocolab.cudagraph import aside, record
 
 WARM = 3  # updates of a kind before it is recorded: libraries choose algorithms, optimizers make their states
 KINDS = 8  # of updates; each takes memory
@@ -59,18 +60,10 @@ class CUDARecorder(Recorder):
         self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, function: Callable[[], Terms]) -> Terms:
-        # On the stream of the recording, as torch asks: backward passes remember the stream of their forward pass.
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            made = function()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return made
+        return aside(function, self.stream)
 
     def record(self, function: Callable[[], Terms]) -> Callable[[], Terms]:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may go on: the loader's pins the memory of the next batches, which recording forbids by default.
-        with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
-            made = function()
+        graph, made = record(function, self.stream, self.pool)
 
         def replay() -> Terms:
             graph.replay()

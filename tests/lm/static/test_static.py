@@ -9,8 +9,8 @@ import logging
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.capturing import Capturing
 from tests.lm.test_models import make, sharpen
 from tests.lm.tiny import batch, row
 from vocolab.lm import AR, NAR, LanguageModel, Response, Sampling, Split, Unified, fast, first_codebook, static
@@ -56,8 +56,8 @@ def model_of(backbone: Backbone, cls: type = AR, stop: float = -2.0, **options) 
 
 
 def decoding(model: LanguageModel, **options) -> tuple[LanguageModel, static.StaticFrames]:
-    """The model as it decodes with a static state, in sessions that are soon too small."""
-    frames = static.StaticFrames(**{"capacity": 16, "check": 3, "capture": static.eager} | options)
+    """The model as it decodes with a static state, in sessions that are soon too small or have too many rows."""
+    frames = static.StaticFrames(**{"capacity": 16, "check": 3, "smallest": 1, "capture": static.eager} | options)
     return static.prepare(fast.prepare(model), frames), frames
 
 
@@ -103,20 +103,6 @@ def test_it_says_what_a_pass_over_the_whole_sequence_says(case):
         assert not bool(response.stopped[b]) or int(logits[b, n].argmax()) == 16
 
 
-class Watched(TorchDispatchMode):
-    """Notes what would wait for the device, or bring numbers from the host to it, while a step is recorded."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.name()
-        if any(word in name for word in ("local_scalar", "lift_fresh", "nonzero", "unique", "masked_select", "equal")):
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
 SAMPLINGS = {
     "greedy": GREEDY,
     "filtered": FILTERED,
@@ -135,9 +121,9 @@ def test_a_step_asks_the_host_nothing(case):
         state = model.backbone.extend(torch.zeros(3, 5, 32, device="meta")).state
     for sampling in SAMPLINGS.values():
         session = Session((), model, state, 3, 16, sampling, static.eager)
-        with Watched() as watched, torch.no_grad():
+        with Capturing(), torch.no_grad():
             session.step()
-        assert not watched.found and all(tensor.is_meta for tensor in session.tensors())
+        assert all(tensor.is_meta for tensor, _ in session.tensors())
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
@@ -205,7 +191,8 @@ def test_best_of_and_a_stream_decode_with_it_too():
 def test_two_batches_at_once_have_sessions_of_their_own_and_later_ones_use_them_again():
     condition, *_ = batch()
     recorded = []
-    quick, _ = decoding(model_of(Llama(**SMALL)), capture=lambda step, device: recorded.append(step) or step)
+    record = lambda step, device: recorded.append(step) or step  # noqa: E731
+    quick, _ = decoding(model_of(Llama(**SMALL)), capture=record, smallest=3)
     with torch.no_grad():
         expected = list(quick.first_frames(condition, GREEDY, SEEDS))
         count = len(recorded)
@@ -216,6 +203,23 @@ def test_two_batches_at_once_have_sessions_of_their_own_and_later_ones_use_them_
         equal(one, wanted)
         equal(other, wanted)
     assert len(recorded) == 2 * count
+
+
+@pytest.mark.parametrize("case", ["Llama", "RetNet"])
+def test_rows_that_end_make_room(case):
+    """Six rows of two conditions that end at unlike frames: sessions of six rows, of three, two and one."""
+    condition, *_ = batch()
+    twice, seeds = condition.select(torch.tensor([0, 1, 2, 2, 0, 1])), torch.arange(6)
+    model = model_of(CASES[case](), stop=STOP.get(case, 0.0))
+    expected = fast.prepare(model).generate(twice, FILTERED, seeds=seeds)
+    for smallest, sizes in ((1, [6, 3, 2, 1]), (3, [6, 3]), (6, [6])):
+        seen = []
+        quick, frames = decoding(model, smallest=smallest, check=1)
+        made = frames._session
+        frames._session = lambda *given, made=made, seen=seen: seen.append(given[2]) or made(*given)
+        equal(quick.generate(twice, FILTERED, seeds=seeds), expected)
+        rows = list(dict.fromkeys(seen))
+        assert rows == sizes[: len(rows)] and rows[-1] <= max(smallest, 2), seen
 
 
 def test_changed_weights_are_seen():

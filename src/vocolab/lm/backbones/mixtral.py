@@ -14,7 +14,7 @@ from vocolab.errors import UsageError
 from vocolab.lm.backbones.compiled import uncompiled
 from vocolab.lm.backbones.layers import Linear
 from vocolab.lm.backbones.llama import Llama
-from vocolab.lm.backbones.moe import balance_loss, route
+from vocolab.lm.backbones.moe import balance_loss, places, route
 
 
 class Router(nn.Module):
@@ -38,12 +38,13 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
         # Unbound once: the gradient of `self.down_proj[expert]` would be as large as all experts, for each expert.
-        experts = list(zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True))
-        mixed = torch.zeros_like(x)
-        for expert in chosen.unique().tolist():
-            position, slot = torch.where(chosen == expert)
-            share = weights[position, slot, None] * feed_forward(x[position], *experts[expert])
-            mixed = mixed.index_add(0, position, share.to(mixed.dtype))
+        experts = zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True)
+        mixed, flat = torch.zeros_like(x), weights.flatten()
+        for matrices, place in zip(experts, places(chosen, len(self.down_proj)), strict=True):
+            if len(place):
+                position = place // chosen.shape[1]
+                share = flat[place, None] * feed_forward(x[position], *matrices)
+                mixed = mixed.index_add(0, position, share.to(mixed.dtype))
         return mixed
 
 

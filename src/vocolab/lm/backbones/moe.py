@@ -6,6 +6,8 @@ Experts of limited capacity drop positions; a row's result then depends on its b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,10 +29,20 @@ def balance_loss(experts: Tensor, probabilities: Tensor, real: Tensor | None = N
 
     `real` (N,): the positions that count. The loss is `top` where all experts get an equal share.
     """
-    chosen = F.one_hot(experts, probabilities.shape[-1]).sum(-2).to(probabilities)  # (N, E)
+    each = torch.arange(probabilities.shape[-1], device=experts.device)
+    chosen = (experts[..., None] == each).sum(-2).to(probabilities)  # (N, E)
     weight = torch.ones_like(chosen[:, 0]) if real is None else real.to(chosen)
     weight = weight / weight.sum().clamp(min=1)
     return probabilities.shape[-1] * ((weight @ chosen) * (weight @ probabilities)).sum()
+
+
+def places(chosen: Tensor, experts: int) -> Sequence[Tensor]:
+    """For each expert the places in `chosen.flatten()`, chosen (N, top), at which it stands, in ascending order. Where
+    the choices lie on a GPU, it is waited for once.
+    """
+    flat = chosen.flatten()
+    counts = (flat[:, None] == torch.arange(experts, device=flat.device)).sum(0)
+    return flat.argsort(stable=True).split(counts.tolist())
 
 
 class Mixture(nn.Module):
@@ -55,9 +67,10 @@ class Mixture(nn.Module):
 
     def mix(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
-        mixed = torch.zeros_like(x)
-        for expert in chosen.unique().tolist():
-            position, slot = torch.where(chosen == expert)
-            share = weights[position, slot, None] * self.experts[expert](x[position])
-            mixed = mixed.index_add(0, position, share.to(x.dtype))
+        mixed, flat = torch.zeros_like(x), weights.flatten()
+        for expert, place in zip(self.experts, places(chosen, len(self.experts)), strict=True):
+            if len(place):
+                position = place // self.top
+                share = flat[place, None] * expert(x[position])
+                mixed = mixed.index_add(0, position, share.to(x.dtype))
         return mixed

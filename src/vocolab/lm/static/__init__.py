@@ -13,8 +13,8 @@ repeated as one. So here
     graphs.py    records it
     loop.py      decodes with it
 
-Rows that have ended stay in the batch, and what is computed for them is not used: on a GPU a step of 32 rows takes
-about twice as long as that of one, and a smaller batch would be another graph.
+Each number of rows and each capacity is another graph, so there are few: capacities are doubled, and rows that have
+ended make room only when half of them have. Until then they stay, and what is computed for them is not used.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
+
+from vocolab.cudagraph import aside, record
 
 Step = Callable[[], None]
 Capture = Callable[[Step, torch.device], Step]
@@ -23,28 +24,12 @@ def cuda_graph(step: Step, device: torch.device) -> Step:
 
     Raises `RuntimeError` where the step waits for the device.
     """
-    with torch.cuda.device(device), _casts_of_its_own(device):
-        side, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                step()
-        current.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as those that load data, may use the device meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            step()
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        for _ in range(WARM_UP):
+            aside(step, stream)
+        graph, _ = record(step, stream)
     return graph.replay
-
-
-@contextmanager
-def _casts_of_its_own(device: torch.device) -> Iterator[None]:
-    """Autocast, where it is on, without its cache of converted weights: that is emptied when autocast ends, and a
-    recorded step would go on to read from it.
-    """
-    dtype = autocast_dtype(device)
-    with nullcontext() if dtype is None else torch.autocast(device.type, dtype, cache_enabled=False):
-        yield
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vocolab.lm.ar import FirstCodebook
 from vocolab.lm.backbones.base import State
@@ -23,7 +24,8 @@ from vocolab.rng import uniforms
 
 CAPACITY = 512  # of the first session; doubled when it runs out, so that few graphs exist
 CHECK = 8  # steps between two looks at whether all rows have stopped, for each of which the device is waited for
-KEPT = 4  # sessions that are kept for batches to come
+SMALLEST = 8  # rows; with fewer, a step is hardly shorter, and a session for them would have to be recorded first
+KEPT = 6  # sessions that are kept for batches to come
 
 log = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
@@ -44,18 +46,24 @@ def prepare(model: Module, decoder: StaticFrames | None = None) -> Module:
 class StaticFrames:
     """As `decode.frames`, but a response comes every `check` steps, and its tensors stay as they are.
 
-    `capture`: what records a step; None for a CUDA graph on a GPU, and the plain way elsewhere.
+    Rows that have ended make room: once half of those in a session have, the others go on in one of half as many rows,
+    but not of fewer than `smallest`. `capture`: what records a step; None for a CUDA graph on a GPU, and the plain way
+    elsewhere.
     """
 
-    def __init__(self, capacity: int = CAPACITY, check: int = CHECK, capture: Capture | None = None) -> None:
-        self.capacity, self.check, self.capture = capacity, check, capture
+    def __init__(
+        self, capacity: int = CAPACITY, check: int = CHECK, smallest: int = SMALLEST, capture: Capture | None = None
+    ) -> None:
+        self.capacity, self.check, self.smallest, self.capture = capacity, check, smallest, capture
         self.failed = ""  # why the plain way was gone
         self._weights: Hashable = None  # what the sessions were made of
         self._step_models: dict[torch.dtype | None, FirstCodebook] = {}
         self._free: list[Session] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"capacity": self.capacity, "check": self.check, "capture": self.capture}  # a copy records its own
+        return {
+            name: getattr(self, name) for name in ("capacity", "check", "smallest", "capture")
+        }  # it records its own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -76,26 +84,37 @@ class StaticFrames:
             log.warning("decoding without a static state, which is slower on a GPU: %s", self.failed)
             yield from frames(model, condition, sampling, seeds)
             return
-        numbers = uniforms(seeds, sampling.max_ar_steps), uniforms(seeds, sampling.max_ar_steps, stream=1)
+        numbers = [uniforms(seeds, sampling.max_ar_steps, stream=stream) for stream in (0, 1)]
         session.load(logits, state, *numbers)
-        done = 0
+        live: Tensor | None = None  # (rows of the session,) which row of the batch each is; None: all of them, in order
+        response, done = None, 0
         try:
             while True:
                 count = min(self.check, sampling.max_ar_steps - done, session.room - done)
                 for _ in range(count):
                     session.run_step()
                 done += count
-                response = session.response()
+                response = together(response, session.response(), live)
                 yield response
-                if done == sampling.max_ar_steps or bool(response.stopped.all()):
+                going = int((~response.stopped).sum())
+                if done == sampling.max_ar_steps or going == 0:
                     return
-                if done == session.room:
-                    larger = self._session(model, state, len(condition), 2 * session.capacity, sampling, capture)
-                    larger.go_on(session, *numbers)
+                rows, capacity = self._rows(session.rows, going), session.capacity * (2 if done == session.room else 1)
+                if (rows, capacity) != (session.rows, session.capacity):
+                    other = self._session(model, state, rows, capacity, sampling, capture)
+                    kept = session.going_first(rows)
+                    live = kept if live is None else live[kept]
+                    other.go_on(session, kept, *(drawn[live] for drawn in numbers))
                     self._give_back(session)
-                    session = larger
+                    session = other
         finally:
             self._give_back(session)
+
+    def _rows(self, rows: int, going: int) -> int:
+        """Of a session for the rows that go on, where one of `rows` holds them now."""
+        while rows > self.smallest and going <= -(-rows // 2):
+            rows = -(-rows // 2)
+        return rows
 
     def _at_least(self, needed: int) -> int:
         capacity = self.capacity
@@ -125,3 +144,16 @@ class StaticFrames:
         weights = tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in model.parameters())
         if weights != self._weights:
             self._weights, self._step_models, self._free = weights, {}, []
+
+
+def together(before: Response | None, part: Response, live: Tensor | None) -> Response:
+    """The response of all rows: as it was before, but for the rows `live` (R,), of which `part` is the response."""
+    if before is None or live is None:
+        return part
+    codes = F.pad(before.codes, (0, part.codes.shape[2] - before.codes.shape[2]))
+    made = dataclasses.replace(before, codes=codes, lengths=before.lengths.clone(), stopped=before.stopped.clone())
+    assert before.passes is not None and part.passes is not None
+    made.steps, made.passes = part.steps, before.passes.clone()
+    for name in ("codes", "lengths", "stopped", "passes"):
+        getattr(made, name)[live] = getattr(part, name)
+    return made

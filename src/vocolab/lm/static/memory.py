@@ -27,11 +27,14 @@ class Unsupported(Exception):
     """What cannot be decoded with a static state, in words for the user."""
 
 
+Part = tuple[Tensor, int | None]  # a tensor and which of its dimensions are the rows; None where it has no rows
+
+
 class StaticMemory(Memory):
     """A memory whose tensors stay where they are."""
 
     @abstractmethod
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Part]:
         """What changes while decoding."""
 
     @abstractmethod
@@ -45,19 +48,21 @@ class StaticMemory(Memory):
         raise NotImplementedError("a static memory goes forward alone")
 
 
-def static_memory(state: State, capacity: int) -> StaticMemory:
-    """A memory for what follows `state`; `capacity`: positions of attention without a window. Raises `Unsupported`."""
+def static_memory(state: State, rows: int, capacity: int) -> StaticMemory:
+    """A memory of so many rows for what follows a state like `state`; `capacity`: positions of attention without a
+    window. Raises `Unsupported`.
+    """
     if isinstance(state, KVCache):
-        return StaticCache(state, capacity)
+        return StaticCache(state, rows, capacity)
     if isinstance(state, WindowCache):
-        return StaticWindowCache(state)
+        return StaticWindowCache(state, rows)
     if isinstance(state, RetentionState):
-        return StaticRetention(state)
+        return StaticRetention(state, rows)
     raise Unsupported(f"{type(state).__name__} has no static form")
 
 
 def kind(state: State) -> Hashable:
-    """Equal for states that one static memory can become, of one model, with as many rows and of one capacity."""
+    """Equal for states that one static memory can become, of one model and with as many rows and as much capacity."""
     if isinstance(state, WindowCache):
         return type(state), prefix_slots(state), state.window.frames, state.window.period
     return type(state)
@@ -79,7 +84,7 @@ class _Attending(StaticMemory):
     slot: Tensor  # (1,) of the new position
     seen: Tensor  # (B, slots) bool
 
-    def _make(self, layers: list[Tensor], slots: int, double: bool) -> None:
+    def _make(self, layers: list[Tensor], rows: int, slots: int, double: bool) -> None:
         """`double`: attention in double precision, as in `fast.DoubleCache`."""
         first = layers[0]
         dtype = first.dtype
@@ -87,7 +92,8 @@ class _Attending(StaticMemory):
             dtype = torch.float64
         else:
             dtype = autocast_dtype(first.device) or dtype  # otherwise every step would convert all of it
-        self.layers = [layer.new_zeros(*layer.shape[:3], slots, layer.shape[4], dtype=dtype) for layer in layers]
+        heads, width = first.shape[2], first.shape[4]
+        self.layers = [layer.new_zeros(2, rows, heads, slots, width, dtype=dtype) for layer in layers]
         self.slots = torch.arange(slots, device=first.device)
 
     def attend(self, index: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -111,14 +117,13 @@ class _Attending(StaticMemory):
 class StaticCache(_Attending):
     """`KVCache` of a fixed number of slots."""
 
-    def __init__(self, state: KVCache, capacity: int) -> None:
-        self._make(state.layers, capacity, isinstance(state, fast.DoubleCache))
-        rows = state.layers[0].shape[1]
+    def __init__(self, state: KVCache, rows: int, capacity: int) -> None:
+        self._make(state.layers, rows, capacity, isinstance(state, fast.DoubleCache))
         self.slot = self.slots.new_zeros(1)
         self.start = self.slots.new_zeros(rows)
 
-    def tensors(self) -> list[Tensor]:
-        return [*self.layers, self.slot, self.start]
+    def tensors(self) -> list[Part]:
+        return [*((layer, 1) for layer in self.layers), (self.slot, None), (self.start, 0)]
 
     def load(self, state: State) -> None:
         assert isinstance(state, KVCache)
@@ -149,16 +154,16 @@ class StaticWindowCache(_Attending):
         row b  (none)   | right-aligned          | frame n at n mod frames
     """
 
-    def __init__(self, state: WindowCache) -> None:
+    def __init__(self, state: WindowCache, rows: int) -> None:
         self.frames, self.period = state.window.frames, state.window.period
         self.fixed = prefix_slots(state)
-        self._make(state.layers, self.fixed + self.frames, isinstance(state, fast.DoubleWindowCache))
+        self._make(state.layers, rows, self.fixed + self.frames, isinstance(state, fast.DoubleWindowCache))
         self.slot = self.slots.new_full((1,), self.fixed)
         self.count = self.slots.new_zeros(1)  # frames so far
-        self.prefix = torch.zeros_like(state.window.prefix)  # (B,)
+        self.prefix = state.window.prefix.new_zeros(rows)
 
-    def tensors(self) -> list[Tensor]:
-        return [*self.layers, self.slot, self.count, self.prefix]
+    def tensors(self) -> list[Part]:
+        return [*((layer, 1) for layer in self.layers), (self.slot, None), (self.count, None), (self.prefix, 0)]
 
     def load(self, state: State) -> None:
         assert isinstance(state, WindowCache)
@@ -186,14 +191,15 @@ class StaticWindowCache(_Attending):
 class StaticRetention(StaticMemory):
     """`RetentionState` for steps of one position, without what `truncate` needs."""
 
-    def __init__(self, state: RetentionState) -> None:
+    def __init__(self, state: RetentionState, rows: int) -> None:
         self.log_decay, self.width = state.log_decay, state.width
         self.decay = self.log_decay.exp()[:, None, None]
-        self.memory = torch.zeros_like(state.memory, memory_format=torch.contiguous_format)  # (layers, B, H, Dk, Dv)
-        self.position = torch.zeros_like(state.position)  # (B,)
+        layers, _, *shape = state.memory.shape
+        self.memory = state.memory.new_zeros(layers, rows, *shape)  # (layers, B, H, Dk, Dv)
+        self.position = state.position.new_zeros(rows)
 
-    def tensors(self) -> list[Tensor]:
-        return [self.memory, self.position]
+    def tensors(self) -> list[Part]:
+        return [(self.memory, 1), (self.position, 0)]
 
     def load(self, state: State) -> None:
         assert isinstance(state, RetentionState)

@@ -12,14 +12,14 @@ from vocolab.lm.backbones.base import State
 from vocolab.lm.base import Response
 from vocolab.lm.sampling import Sampling, first_mu, sample
 from vocolab.lm.static.graphs import Capture
-from vocolab.lm.static.memory import positions_held, static_memory
+from vocolab.lm.static.memory import Part, positions_held, static_memory
 
 
 class Session:
     """Rows that are decoded together, in tensors that stay where they are, and their recorded step.
 
     A session is made once for a number of rows, a capacity and a sampling, and then used for one batch after another:
-    `load` begins one. It is used by one batch at a time.
+    `load` begins one, `go_on` takes one over. It is used by one batch at a time.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Session:
         Args:
             key: what it is found again by.
             model: of `layers.step_model`.
-            state: one of the kind to be loaded.
+            state: one of the kind to be loaded; it may have more rows.
             capacity: frames; for attention without a window, those of the prefix too.
         """
         device = model.sep.device
-        self.key, self.model, self.sampling, self.capacity = key, model, sampling, capacity
+        self.key, self.model, self.sampling, self.rows, self.capacity = key, model, sampling, rows, capacity
         with torch.inference_mode(False), torch.no_grad():  # tensors made in inference mode cannot be written outside
-            self.memory = static_memory(state, capacity)
+            self.memory = static_memory(state, rows, capacity)
             self.logits = torch.zeros(rows, model.size + 1, dtype=torch.float32, device=device)
             self.uniform = torch.zeros(rows, capacity, dtype=torch.float64, device=device)
             self.second = torch.zeros_like(self.uniform)
@@ -55,10 +55,10 @@ class Session:
         self.room = capacity
         self.run_step = capture(self.step, device)
 
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Part]:
         """What changes while decoding."""
-        own = [self.logits, self.codes, self.count, self.lengths, self.stopped]
-        return own + ([] if self.mu is None else [self.mu]) + self.memory.tensors()
+        own: list[Part] = [(self.logits, 0), (self.codes, 0), (self.count, None), (self.lengths, 0), (self.stopped, 0)]
+        return own + ([] if self.mu is None else [(self.mu, 0)]) + self.memory.tensors()
 
     def load(self, logits: Tensor, state: State, uniform: Tensor, second: Tensor) -> None:
         """Begin with the logits (B, V) of the first frame and the state after the prefix; uniform, second (B, n): the
@@ -78,13 +78,20 @@ class Session:
         self.uniform[:, :count].copy_(uniform[:, :count])
         self.second[:, :count].copy_(second[:, :count])
 
-    def go_on(self, smaller: Session, uniform: Tensor, second: Tensor) -> None:
-        """Go on where `smaller`, a session of less capacity, has arrived."""
-        for tensor, before in zip(self.tensors(), smaller.tensors(), strict=True):
+    def going_first(self, count: int) -> Tensor:
+        """(count,) of the rows, those that have not stopped before the others."""
+        return self.stopped.byte().argsort(stable=True)[:count]
+
+    def go_on(self, other: Session, rows: Tensor, uniform: Tensor, second: Tensor) -> None:
+        """Go on where `other`, a session of no more capacity, has arrived, with `rows` (B,) of its rows; uniform and
+        second (B, n): the random numbers of these.
+        """
+        for (tensor, _), (before, where) in zip(self.tensors(), other.tensors(), strict=True):
+            kept = before if where is None else before.index_select(where, rows)
             tensor.zero_()
-            tensor[tuple(slice(0, size) for size in before.shape)].copy_(before)
+            tensor[tuple(slice(0, size) for size in kept.shape)].copy_(kept)
         self.set_numbers(uniform, second)
-        self.room = smaller.room + self.capacity - smaller.capacity
+        self.room = other.room + self.capacity - other.capacity
 
     def step(self) -> None:
         """One token for each row; for rows that have stopped it is 0."""
