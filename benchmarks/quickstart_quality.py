@@ -1,4 +1,6 @@
-"""How good a recogniser and a speaker encoder find the quickstart's speech, on the utterances its recipe holds out. As
+"""How good a recogniser and a speaker encoder find the quickstart's speech, on the utterances its recipe holds out.
+
+It runs
 
     vocolab evaluate --checkpoint RUN/checkpoints/last.ckpt --corpus RUN/config.yaml \
         --conversions benchmarks/quickstart_conversions.txt -o results

@@ -1,5 +1,7 @@
 """How good a recogniser and a speaker encoder find the small text-to-speech model, on the 20 pairs of a sentence and a
-voice that its recipe holds out. As
+voice that its recipe holds out.
+
+For each seed it runs
 
     vocolab evaluate --checkpoint RUN/checkpoints/last.ckpt --corpus RUN/config.yaml \
         --list benchmarks/quickstart_tts.lst -o results

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,29 @@ def test_an_error_that_no_test_can_cause_has_the_words_of_the_code():
     lines = re.findall(r"^vocolab: error: (.*)$", "".join(re.findall(r"```text\n(.*?)```", page, re.S)), re.M)
     parts = [part for line in lines for part in re.split(r"…|: ", line) if len(part) > 8]
     assert len(lines) > 5 and [part for part in parts if part.strip(",' ") not in said] == []
+
+
+SETTINGS = [
+    (page.name, block) for page in PAGES[2:] for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
+]
+
+
+@pytest.mark.parametrize("page, block", SETTINGS, ids=[page for page, _ in SETTINGS])
+def test_shown_settings_are_taken_over_a_recipe(page, block, tmp_path, monkeypatch):
+    from vocolab.recipe import Recipe
+
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "mine.yaml").write_text(block)
+    recipe = Recipe(["-c", "recipes/quickstart.yaml", "-c", str(tmp_path / "mine.yaml")])
+    shown = re.findall(r"class_path: (\w+)", block)
+    assert shown and all(f".{name}'" in str(recipe.config) for name in shown)
+
+
+def test_the_readme_names_every_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    table = re.search(r"\| extra \| for \|\n(.*?)\n\n", PAGES[0].read_text(), re.S)[1]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(extras) - {"dev", "bench"}  # `make` brings these
 
 
 def headings(page: Path) -> set[str]:

@@ -64,9 +64,10 @@ def strings(file: Path) -> Iterator[str]:
 
 
 def ours(page: Path) -> str:
-    """A page without the mistakes that it shows; one that compares (`from-*.md`) without the column of the others."""
+    """A page without the mistakes that it shows; one that compares without the column of the others."""
     text = re.sub(r"```console\n.*?```", "", page.read_text(), flags=re.S)
-    return re.sub(r"^\|.*?(?<!\\)\|", "", text, flags=re.M) if page.name.startswith("from-") else text
+    compares = page.name.startswith("from-") or page.name == "knn-vc.md"
+    return re.sub(r"^\|.*?(?<!\\)\|", "", text, flags=re.M) if compares else text
 
 
 @cache

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from tests import notebooks
 from vocolab.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+SOURCE = ROOT / "src"
+PACKAGES = {"vocolab.audio"}  # they stand for all that is in them
 pytest.importorskip("mkdocs", reason="the site needs vocolab[docs]")
 
 
@@ -58,6 +62,22 @@ def test_a_recipe_shows_its_figures(site):
     assert re.search(r"update\s+5\.39\s+8\.04\s+1\.49×", page)
 
 
+def test_commands_and_words_of_a_header_are_told_apart(site):
+    import pages  # of docs/hooks, imported by the build
+
+    lines = ["An hour.   make x", "The second of   make x   which speaks.", "Words.", "  vocolab fit -c a && vocolab b"]
+    said, commands = pages._parted(lines)
+    assert said == "An hour.\nThe second of `make x` which speaks.\nWords."
+    assert commands == ["make x", "vocolab fit -c a && vocolab b"]
+
+
+def test_what_a_benchmark_says_of_itself_is_whole_sentences(site):
+    import figures
+
+    said = {name: figures._said(name.split(".")[0]) for name in figures.results()}
+    assert [name for name, text in said.items() if not re.search(r"(\w[\w,]* ){2}.*\.$", text.split(". ")[-1])] == []
+
+
 def test_every_figure_and_every_recipe_that_figures_name_is_there(site):
     import figures  # of docs/hooks, imported by the build
 
@@ -76,14 +96,38 @@ def test_a_command_has_a_page_with_its_help(site, name):
     assert str(Path.home()) not in page and str(ROOT) not in page
 
 
-def test_the_public_names_are_documented(site):
-    anchors = {
-        found for page in site.glob("api*/index.html") for found in re.findall(r'id="([\w.]+)"', page.read_text())
-    }
+@pytest.fixture(scope="module")
+def documented(site) -> set[str]:
+    """What the pages on Python have an entry for."""
+    return {found for page in site.glob("api*/index.html") for found in re.findall(r'id="([\w.]+)"', page.read_text())}
+
+
+def test_the_public_names_are_documented(documented):
     wanted = ["pipelines.knnvc.KNNVC.convert", "pipelines.tts.TTS.stream", "recipe.load_recipe", "matching.knn"]
     wanted += ["vocoders.HiFiGAN", "encoders.WavLM", "codecs.EnCodec", "audio.log_mel", "lm.AR", "lm.NAR"]
     wanted += [f"lm.backbones.{name}" for name in ("Transformer", "RetNet", "Llama", "Mixtral", "BitNet")]
-    assert [name for name in wanted if f"vocolab.{name}" not in anchors] == []
+    assert [name for name in wanted if f"vocolab.{name}" not in documented] == []
+
+
+def test_what_a_page_or_a_recipe_names_is_documented(documented):
+    """Whatever the Python of a page, an example or a notebook imports, and each class of ours that a recipe names."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    python = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
+    python += [cell["source"] for f in notebooks.files() for cell in notebooks.cells(f) if cell["cell_type"] == "code"]
+    names = {
+        f"{node.module}.{name.name}"
+        for text in python
+        for node in ast.walk(ast.parse(re.sub(r"^%.*", "", text, flags=re.M)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vocolab")
+        for name in node.names
+    }
+    found = {name for name in names if not (SOURCE / Path(*name.split("."))).with_suffix(".py").exists()} - PACKAGES
+    yaml = [path.read_text() for folder in ("recipes", "configs") for path in (ROOT / folder).rglob("*.yaml")]
+    classes = {name for text in yaml for name in re.findall(r"class_path: *(\w+)(?![\w.])", text)}
+    ends = {name.rpartition(".")[2] for name in documented}
+    assert len(found) > 20 and len(classes) > 40
+    assert [name for name in sorted(found) if name.rpartition(".")[2] not in ends] == []
+    assert sorted(classes - ends - {"TensorBoardLogger", "WandbLogger"}) == []  # of Lightning
 
 
 def test_nothing_is_fetched_to_show_a_page(site):

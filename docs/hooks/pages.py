@@ -62,15 +62,28 @@ def _header(name: str) -> list[str]:
 def _recipe(name: str) -> str:
     """A recipe's page: what its header says, what was measured with it, the file."""
     first, *rest = _header(name)
-    parted = [re.match(r"(.*?)(?:^|  ) +((?:make|vocolab) .*)?$", line) for line in rest]  # words, then a command
-    said = "\n".join(line[1] if line else whole for line, whole in zip(parted, rest, strict=True)).strip()
-    commands = "\n".join(line[2] for line in parted if line and line[2])
+    said, commands = _parted(rest)
     text = f"# {name}\n\n**{first}**\n\n{said}\n\n"
     if commands:
-        text += f"```sh\n{commands}\n```\n\n"
+        text += "```sh\n" + "\n".join(commands) + "\n```\n\n"
     text += f"To edit a copy of it and of the files that it names: `vocolab recipes copy {name}`.\n\n"
     text += f"## What was measured\n\n{figures.of_recipe(name)}\n\n"
     return text + f"## The recipe\n\n```yaml\n{RECIPES[name].read_text()}```\n"
+
+
+def _parted(lines: list[str]) -> tuple[str, list[str]]:
+    """What a header says, and the commands it gives; one in the middle of a sentence stays there."""
+    said, commands = [], []
+    for line in lines:
+        found = re.match(r"(.*?)(?:^|  ) +((?:make|vocolab) .*?)(?:   +(.*))?$", line)
+        if not found:
+            said.append(line)
+        elif not found[1] or found[1].endswith("."):
+            said.append(found[1])
+            commands.append(found[2])
+        else:
+            said.append(f"{found[1]} `{found[2]}` {found[3] or ''}".rstrip())
+    return "\n".join(said).strip(), commands
 
 
 def _recipes() -> str:

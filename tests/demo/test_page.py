@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,3 +205,14 @@ def test_nothing_is_left(vc, speech_file):
             )
             assert list(folder.rglob("*.wav"))
     assert not folder.exists() and dict(os.environ) == before
+
+
+def test_the_way_to_a_model_that_speaks_is_that_of_make_quickstart_tts():
+    """What the tab says where no model is loaded names the trainings, in their order, and the checkpoint of the last."""
+    from vocolab.demo.speak_tab import NO_MODEL
+
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    target = re.search(r"^quickstart-tts:.*?\n\n", makefile, re.M | re.S)[0]
+    trainings = re.findall(r"fit -c (\S+)", target)
+    assert re.findall(r"fit -c (\S+)", NO_MODEL) == trainings and len(trainings) > 1
+    assert re.findall(r"--lm (\S+)", NO_MODEL) == re.findall(r"--checkpoint (\S+)", target)

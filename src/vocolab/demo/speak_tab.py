@@ -13,12 +13,13 @@ from vocolab.demo.speaking import Manner, Speaking
 NO_MODEL = """### No model that speaks is loaded
 
 The package holds a converter, but no model that says a text: those are trained. A small one is made of the speech in
-the package, on two processor cores in about a quarter of an hour, with nothing downloaded:
+the package, on two processor cores in less than half an hour, with nothing downloaded:
 
 ```sh
 vocolab fit -c recipes/quickstart-tts-vocoder.yaml
 vocolab fit -c recipes/quickstart-tts.yaml
-vocolab demo --lm runs/quickstart-tts/checkpoints/last.ckpt
+vocolab fit -c recipes/quickstart-tts-aligned.yaml
+vocolab demo --lm runs/quickstart-tts-aligned/checkpoints/last.ckpt
 ```
 
 It says the few sentences of its training in its ten voices. For new texts and voices, train on more speech:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def voice(kind: str) -> tuple[gr.File, gr.Audio]:
     """Where the recordings of a voice go: files, or the microphone."""
     files = gr.File(
-        label="The voice wanted: recordings of it, one or several",
+        label="Recordings of the voice wanted",
         file_count="multiple",
         file_types=sorted(EXTENSIONS),
         height=150,

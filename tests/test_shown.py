@@ -1,0 +1,108 @@
+"""The commands that pages show in ```sh blocks do their work, with small untrained models in place of those they name.
+
+Those that train or prepare are not run here: `test_docs.py` composes their recipes, `test_recipes.py` trains with each.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_convert import checkpoint  # a fixture
+from tests.pipelines import tiny
+from tests.test_docs import PAGES, ROOT, models, workplace  # fixtures
+from vocolab import audio
+from vocolab.cli import main
+
+__all__ = ["checkpoint", "models", "workplace"]
+WORKING = ("convert", "evaluate", "export", "plot", "recipes", "synthesize")
+# Commands whose files are not at hand in small: the converter's own training, draft heads, official weights.
+ELSEWHERE = ("runs/converter/", "medusa", "WavLM-Large.pt")
+SENTENCE = "The old lighthouse keeper counted seven ships."
+
+
+def commands() -> dict[str, list[str]]:
+    """Each command once, by the page where it stands first; what it is piped into is left out."""
+    found: dict[str, list[str]] = {}
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                words = words[: words.index("|")] if "|" in words else words
+                ours = words[:1] == ["vocolab"] and words[1] in WORKING
+                if ours and words not in found.values() and not any(name in line for name in ELSEWHERE):
+                    found[f"{page.name}: {' '.join(words)}"] = words
+    return found
+
+
+SHOWN = commands()
+
+
+@pytest.fixture
+def everything(workplace, models, checkpoint, builtin_corpus, monkeypatch) -> Path:
+    """The files that the commands name, beside those of `workplace`."""
+    place: Path = workplace
+    (place / "my-model").rename(place / "model-of-before")  # the commands write these two themselves
+    shutil.copy(place / "model.safetensors", place / "kept.safetensors")
+    for run, file in (("quickstart", checkpoint), ("quickstart-tts-aligned", place / "last.ckpt")):
+        folder = place / "runs" / run / "checkpoints"
+        folder.mkdir(parents=True)
+        shutil.copy(file, folder / "last.ckpt")
+    for run in ("valle_retnet", "valle_llama"):
+        (place / "runs" / run).mkdir()
+        table = "step,train/loss,train/acc_level_0,tokens_processed\n1,3.0,0.1,100\n2,2.5,0.2,200\n"
+        (place / "runs" / run / "metrics.csv").write_text(table)
+    (place / "runs" / "quickstart-tts").mkdir()
+    corpus = "data:\n  corpus: {class_path: BuiltinSpeech, init_args: {speakers: ['30*'], test: []}}\n"
+    (place / "runs" / "quickstart-tts" / "config.yaml").write_text(corpus)
+    for name in ("sentences", "book", "letter"):
+        (place / f"{name}.txt").write_text(f"{SENTENCE}\n\n{SENTENCE}\n")
+    for link in ("benchmarks", "recipes", "configs", "src"):
+        (place / link).symlink_to(ROOT / link)
+    speech, rate = audio.read(builtin_corpus / "synth/3001/10/3001-10-0000.opus")
+    for name in ("one", "two"):
+        for folder in ("generated", "recorded", "system_b"):
+            audio.write(place / folder / f"{name}.wav", speech, rate)
+    (place / "pairs.tsv").write_text(f"generated/one.wav\trecorded/one.wav\t{SENTENCE}\n")
+    read = place / "LibriSpeech" / "test-clean" / "3001" / "10"
+    for number in range(2):
+        audio.write(read / f"3001-10-000{number}.flac", speech, rate)
+    (read / "3001-10.trans.txt").write_text("".join(f"3001-10-000{n} {SENTENCE.upper()}\n" for n in range(2)))
+    audio.write(place / "seedtts" / "en" / "prompt.wav", speech, rate)
+    (place / "seedtts" / "en" / "meta.lst").write_text(f"a|{SENTENCE}|prompt.wav|{SENTENCE}\n")
+    home = place / "home"
+    for voice in ("anna", "bert"):
+        for number in range(2):
+            audio.write(home / "recordings" / voice / f"{voice}{number}.wav", speech[: 32000 + 8000 * number], rate)
+    monkeypatch.setenv("HOME", str(home))
+    return place
+
+
+def quick(words: list[str]) -> list[str]:
+    """The command with a model at CKPT, and where it measures, with the one metric that needs no package."""
+    words = ["kept.safetensors" if word == "CKPT" else word for word in words]
+    return [*words, "--metrics", "mel_l1", "stopped"] if words[1] == "evaluate" and "--metrics" not in words else words
+
+
+@pytest.mark.parametrize("words", SHOWN.values(), ids=SHOWN.keys())
+def test_it_does_its_work(words, everything, capfdbinary):
+    words = quick(words)
+    output = words[words.index("-o") + 1] if "-o" in words else None
+    if output and output != "-" and (everything / output).exists():
+        (everything / output).unlink()
+    if "--against" in words:
+        before = ["evaluate", "--generated", "generated", "--reference", "recorded", "-o", "results_a"]
+        assert main([*before, "--metrics", "mel_l1"]) == 0
+    if "--figures" in words:
+        (everything / "results.json").write_text('{"metrics": {}}')
+    assert main(words[1:]) == 0
+    said = capfdbinary.readouterr()
+    assert b"Traceback" not in said.err
+    if output == "-":
+        assert said.out.startswith(b"RIFF") and len(said.out) > 1000
+    elif output:
+        assert (everything / output).exists()
