@@ -17,6 +17,7 @@ from tests.test_named import PACKAGE, strings
 from vocolab import KNNVC, TTS, audio
 from vocolab.checkpoints import export_hifigan
 from vocolab.cli import COMMANDS, TRAINER, main
+from vocolab.export import export_safetensors, save_pretrained
 from vocolab.vocoders import HiFiGAN
 
 ROOT = Path(__file__).parents[1]
@@ -76,31 +77,39 @@ def test_a_shown_command_is_taken(words, monkeypatch):
         parser.parse_args(words[2:])
 
 
-@pytest.fixture
-def workplace(tmp_path, monkeypatch, builtin_corpus) -> Path:
-    """A working directory with the files that the pages speak of."""
-    speech, rate = audio.read(builtin_corpus / "synth/3001/10/3001-10-0000.opus")
-    voice, _ = audio.read(builtin_corpus / "synth/3002/10/3002-10-0001.opus")
+def lay_out(place: Path, corpus: Path) -> None:
+    """The files that the pages speak of, as a working directory."""
+    speech, rate = audio.read(corpus / "synth/3001/10/3001-10-0000.opus")
+    voice, _ = audio.read(corpus / "synth/3002/10/3002-10-0001.opus")
     files = {name: speech[:32000] for name in ("speech", "source", "converted", "recordings/a")}
     files |= {name: voice[:48000] for name in ("voice", "ref1", "ref2", "target/one", "target/two", "voice/one")}
     for name, wav in (files | {"voice/two": voice, "hours/of/speech": voice, "short": voice[:200]}).items():
-        audio.write(tmp_path / f"{name}.{'flac' if name.startswith('hours') else 'wav'}", wav, rate)
-    (tmp_path / "notes.txt").write_text("not a model")
-    (tmp_path / "broken.wav").write_bytes(b"RIFF and no more")
-    (tmp_path / "empty").mkdir()
+        audio.write(place / f"{name}.{'flac' if name.startswith('hours') else 'wav'}", wav, rate)
+    (place / "notes.txt").write_text("not a model")
+    (place / "broken.wav").write_bytes(b"RIFF and no more")
+    (place / "empty").mkdir()
+
+
+def lay_out_models(place: Path) -> None:
+    """Models that were not trained: text to speech in two layouts, and an official vocoder."""
+    sizes = {"upsample_rates": [8, 8, 2, 2], "upsample_kernels": [16, 16, 4, 4], "sample_rate": 22050, "hop": 256}
+    export_hifigan(HiFiGAN(80, projection=None, channels=16, **sizes), place / "g_02500000")
+    short = {"max_ar_steps": 30}  # frames; it never learned to stop
+    tiny.write(place / "last.ckpt", tiny.language_model(), tiny.codec(), sampling=short)
+    export_safetensors(place / "last.ckpt", place / "model.safetensors")
+    save_pretrained(place / "last.ckpt", place / "my-model")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, builtin_corpus) -> Path:
+    lay_out(tmp_path, builtin_corpus)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def models(workplace) -> None:
-    """Beside them models that were not trained: text to speech in two layouts, and an official vocoder."""
-    sizes = {"upsample_rates": [8, 8, 2, 2], "upsample_kernels": [16, 16, 4, 4], "sample_rate": 22050, "hop": 256}
-    export_hifigan(HiFiGAN(80, projection=None, channels=16, **sizes), workplace / "g_02500000")
-    short = {"max_ar_steps": 30}  # frames; it never learned to stop
-    tiny.write(workplace / "last.ckpt", tiny.language_model(), tiny.codec(), sampling=short)
-    assert main(["export", "last.ckpt", "-o", "model.safetensors"]) == 0
-    assert main(["export", "last.ckpt", "-o", "my-model", "--format", "hf"]) == 0
+    lay_out_models(workplace)
 
 
 class Player:

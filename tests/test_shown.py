@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_convert import checkpoint  # a fixture
-from tests.pipelines import tiny
-from tests.test_docs import PAGES, ROOT, models, workplace  # fixtures
+from tests.test_docs import PAGES, ROOT, lay_out, lay_out_models
 from vocolab import audio
 from vocolab.cli import main
 
-__all__ = ["checkpoint", "models", "workplace"]
+__all__ = ["checkpoint"]
 WORKING = ("convert", "evaluate", "export", "plot", "recipes", "synthesize")
 # Commands whose files are not at hand in small: the converter's own training, draft heads, official weights.
 ELSEWHERE = ("runs/converter/", "medusa", "WavLM-Large.pt")
@@ -42,12 +41,14 @@ def commands() -> dict[str, list[str]]:
 SHOWN = commands()
 
 
-@pytest.fixture
-def everything(workplace, models, checkpoint, builtin_corpus, monkeypatch) -> Path:
-    """The files that the commands name, beside those of `workplace`."""
-    place: Path = workplace
-    (place / "my-model").rename(place / "model-of-before")  # the commands write these two themselves
-    shutil.copy(place / "model.safetensors", place / "kept.safetensors")
+@pytest.fixture(scope="module")
+def place(checkpoint, builtin_corpus, tmp_path_factory) -> Path:
+    """A working directory with all files that the commands name."""
+    place: Path = tmp_path_factory.mktemp("shown")
+    lay_out(place, builtin_corpus)
+    lay_out_models(place)
+    (place / "model.safetensors").rename(place / "kept.safetensors")
+    shutil.rmtree(place / "my-model")
     for run, file in (("quickstart", checkpoint), ("quickstart-tts-aligned", place / "last.ckpt")):
         folder = place / "runs" / run / "checkpoints"
         folder.mkdir(parents=True)
@@ -78,31 +79,36 @@ def everything(workplace, models, checkpoint, builtin_corpus, monkeypatch) -> Pa
     for voice in ("anna", "bert"):
         for number in range(2):
             audio.write(home / "recordings" / voice / f"{voice}{number}.wav", speech[: 32000 + 8000 * number], rate)
-    monkeypatch.setenv("HOME", str(home))
     return place
 
 
 def quick(words: list[str]) -> list[str]:
-    """The command with a model at CKPT, and where it measures, with the one metric that needs no package."""
-    words = ["kept.safetensors" if word == "CKPT" else word for word in words]
+    """The command with a model at CKPT, and where it measures, with figures that need no package."""
+    words = ["kept.safetensors" if word in ("CKPT", "model.safetensors") else word for word in words]
     return [*words, "--metrics", "mel_l1", "stopped"] if words[1] == "evaluate" and "--metrics" not in words else words
 
 
 @pytest.mark.parametrize("words", SHOWN.values(), ids=SHOWN.keys())
-def test_it_does_its_work(words, everything, capfdbinary):
-    words = quick(words)
-    output = words[words.index("-o") + 1] if "-o" in words else None
-    if output and output != "-" and (everything / output).exists():
-        (everything / output).unlink()
+def test_it_does_its_work(words, place, capfdbinary, monkeypatch, tmp_path):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", str(place / "home"))
+    words, output = quick(words), None
+    if "-o" in words and words[-1] != "-":
+        at = words.index("-o") + 1
+        output = words[at] = str(tmp_path / words[at])
     if "--against" in words:
         before = ["evaluate", "--generated", "generated", "--reference", "recorded", "-o", "results_a"]
         assert main([*before, "--metrics", "mel_l1"]) == 0
     if "--figures" in words:
-        (everything / "results.json").write_text('{"metrics": {}}')
+        (place / "results.json").write_text('{"metrics": {}}')
+    if "copy" in words:
+        monkeypatch.chdir(tmp_path)
     assert main(words[1:]) == 0
     said = capfdbinary.readouterr()
     assert b"Traceback" not in said.err
-    if output == "-":
+    if words[-1] == "-":
         assert said.out.startswith(b"RIFF") and len(said.out) > 1000
     elif output:
-        assert (everything / output).exists()
+        assert Path(output).exists()
+    elif "copy" in words:
+        assert any(tmp_path.rglob("*.ipynb"))

@@ -208,7 +208,7 @@ def test_nothing_is_left(vc, speech_file):
 
 
 def test_the_way_to_a_model_that_speaks_is_that_of_make_quickstart_tts():
-    """What the tab says where no model is loaded names the trainings, in their order, and the checkpoint of the last."""
+    """Where no model is loaded, the tab names the trainings in their order, and the checkpoint of the last."""
     from vocolab.demo.speak_tab import NO_MODEL
 
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()

@@ -103,8 +103,16 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _converter(args: argparse.Namespace, device: str) -> KNNVC:
+    """What converts. It is tried, since an encoder reads its weights when it first hears something: whoever starts the
+    page should learn that they are missing, and not its first visitor.
+    """
+    import torch
+
     from vocolab.pipelines import KNNVC
 
     if args.checkpoint is None:
-        return KNNVC.pretrained(device, encoder=args.encoder)
-    return KNNVC.from_checkpoint(args.checkpoint, args.encoder, device)
+        vc = KNNVC.pretrained(device, encoder=args.encoder)
+    else:
+        vc = KNNVC.from_checkpoint(args.checkpoint, args.encoder, device)
+    vc.get_features(torch.zeros(vc.sample_rate), sample_rate=vc.sample_rate)
+    return vc
