@@ -178,7 +178,7 @@ def test_shown_settings_are_taken_over_a_recipe(page, block, tmp_path, monkeypat
     monkeypatch.chdir(ROOT)
     (tmp_path / "mine.yaml").write_text(block)
     recipe = Recipe(["-c", "recipes/quickstart.yaml", "-c", str(tmp_path / "mine.yaml")])
-    shown = re.findall(r"class_path: (\w+)", block)
+    shown = re.findall(r"\b[A-Z]\w+", block)  # classes
     assert shown and all(f".{name}'" in str(recipe.config) for name in shown)
 
 

@@ -75,7 +75,7 @@ def test_what_a_benchmark_says_of_itself_is_whole_sentences(site):
     import figures
 
     said = {name: figures._said(name.split(".")[0]) for name in figures.results()}
-    assert [name for name, text in said.items() if not re.search(r"(\w[\w,]* ){2}.*\.$", text.split(". ")[-1])] == []
+    assert [name for name, text in said.items() if not re.search(r"(\S+ ){2}.*\.$", text.split(". ")[-1])] == []
 
 
 def test_every_figure_and_every_recipe_that_figures_name_is_there(site):
