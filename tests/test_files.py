@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import platform
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from vocolab.errors import UsageError, VocolabError
-from vocolab.files import atomic, read_lines
+from vocolab.files import atomic, atomic_folder, read_lines, remove_leftovers
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -19,6 +23,28 @@ def test_a_file_is_whole_or_absent(tmp_path):
         raise RuntimeError
     assert path.read_text() == "one"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    """Not what a process that runs is writing, nor what one of another machine is."""
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    names = {}
+    for name, process, machine in (("killed", ended.pid, "a"), ("here", os.getpid(), "a"), ("far", ended.pid, "b")):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        monkeypatch.setattr(platform, "node", lambda machine=machine: machine)
+        for kind, path in ((atomic, tmp_path / f"{name}.tar.wav"), (atomic_folder, tmp_path / name)):
+            with kind(path, []) if kind is atomic_folder else kind(path) as temporary:
+                if kind is atomic:
+                    temporary.write_text("half")
+            names[temporary.name] = name
+            path.rename(temporary)
+    monkeypatch.undo()
+    monkeypatch.setattr(platform, "node", lambda: "a")
+    removed = remove_leftovers(tmp_path)
+    assert [names[path.name] for path in removed] == ["killed", "killed"]
+    assert sorted(names[path.name] for path in tmp_path.iterdir()) == ["far", "far", "here", "here"]
+    assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / "none") == []
 
 
 def test_nothing_is_replaced_unasked(tmp_path):

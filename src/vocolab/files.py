@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import hashlib
 import os
+import platform
 import re
 import shutil
 import uuid
@@ -14,6 +16,7 @@ from pathlib import Path
 from vocolab.errors import UsageError, VocolabError
 
 REMEDY = "free space or choose another place"
+_LEFTOVER = re.compile(r"\..+-([0-9a-f]{6})-(\d+)-[0-9a-f]{8}\.tmp(?:\.\w+)?")  # see `_mark`
 # PyTorch raises a plain RuntimeError where it cannot write a file: one of these words is in its message.
 _TORCH_WRITES = re.compile(r"PytorchStreamWriter|inline_container|failed writing|file write|unexpected pos")
 
@@ -66,7 +69,7 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     check_absent(path, overwrite)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{_mark()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -78,6 +81,45 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _mark() -> str:
+    """What tells temporary names apart, and says who writes there: machine, process, and a random part."""
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove from a folder what `atomic` and `atomic_folder` left there unfinished in processes of this machine that
+    are gone, because they were killed. Returns what was removed.
+
+    It lists the folder, so a command does this once, not for each file. Windows cannot say whether a process runs
+    without harming it: nothing is removed there.
+    """
+    removed: list[Path] = []
+    if os.name == "nt" or not folder.is_dir():
+        return removed
+    for path in sorted(folder.iterdir()):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found and found[1] == _machine() and not _runs(int(found[2])):
+            with contextlib.suppress(OSError):
+                remove = shutil.rmtree if path.is_dir() else os.unlink
+                remove(path)
+                removed.append(path)
+    return removed
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def check_folder(folder: Path, names: Collection[str], overwrite: bool) -> None:
@@ -102,7 +144,7 @@ def atomic_folder(folder: str | Path, names: Collection[str], overwrite: bool = 
     """
     folder = Path(folder).resolve()
     check_folder(folder, names, overwrite)
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = folder.with_name(f".{folder.name}-{_mark()}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary

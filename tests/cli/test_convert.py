@@ -127,6 +127,13 @@ def test_silence_stays_silent_and_that_is_said(convert):
     assert not soundfile.read("out.wav")[0].any()
 
 
+def test_a_silent_reference_is_refused(convert):
+    soundfile.write("silence.wav", np.zeros(32000), 16000)
+    status, line = convert(SOURCE, "--ref", REFERENCE, "silence.wav", "-o", "out.wav")
+    wanted = "vocolab: error: nothing but silence: silence.wav: give a recording of speech"
+    assert (status, line) == (1, wanted) and not Path("out.wav").exists()
+
+
 def test_a_gain_that_would_clip_is_limited_and_that_is_said(convert):
     status, line = convert(SOURCE, "--ref", REFERENCE, "-o", "out.wav", "--loudness", "-3")
     made = torch.from_numpy(soundfile.read("out.wav")[0])

@@ -39,8 +39,13 @@ def test_to_a_file(base, work, capsys):
     assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", 40 * 640)
     figures = json.loads(out)
     assert (figures["frames"], figures["stopped"], figures["seconds"], figures["pieces"]) == (40, False, 1.6, 1)
-    assert 0 < figures["first_sound"] and figures["tokens_per_s"] > 0 and figures["path"] == "out.wav"
-    said = r"TEXT -> out\.wav, 40 frames, 1\.6 s, the first sound after \d+\.\d\d s; it did not stop by itself and was cut: see --max-ar-steps, --seed"
+    assert (
+        figures["passes"] == 40
+        and 0 < figures["first_sound"]
+        and figures["tokens_per_s"] > 0
+        and figures["path"] == "out.wav"
+    )
+    said = r"TEXT -> out\.wav, 40 frames, 1\.6 s, the first sound after \d+\.\d\d s; it did not stop by itself and was cut after 40 frames: see --max-ar-steps, --seed"
     assert re.fullmatch(said, err.splitlines()[-1])
 
 
@@ -71,7 +76,10 @@ def test_a_long_text_joined(base, capsys):
     Path("t.txt").write_text("Hello there. Who are you, and what is it that you want of me?\n\nSo it is.\n")
     assert main([*base, "--text-file", "t.txt", "--join", "-o", "out.wav", "--block", "0.2", *SHORT]) == 0
     line = capsys.readouterr().err.splitlines()[-1]
-    found = re.match(r"t\.txt -> out\.wav, (\d) pieces, (\d+) frames, .*; (\d) did not stop and were cut", line)
+    found = re.match(
+        r"t\.txt -> out\.wav, (\d) pieces, (\d+) frames, .*; (\d) of them did not stop by themselves and were cut: see --max-ar-steps, --seed",
+        line,
+    )
     assert found and int(found[1]) > 1 and int(found[2]) == 40 * int(found[1]) and found[3] == found[1]
 
 
@@ -117,6 +125,7 @@ def test_what_is_cut_short_leaves_nothing(base, work, monkeypatch, capsys, error
         (["--block", "0"], "block is 0.0 s: stream: give at least 0.04 s"),
         (["--lookahead", "-1"], "lookahead is -1.0 s: stream: give at least 0 s"),
         (["--speed", "2"], "--speed does not go with --stream: command line: leave one of them out"),
+        (["--retries", "2"], "--retries does not go with --stream: command line: leave one of them out"),
         (["--text-file", "t.txt"], "--stream says one text: t.txt: add --join, which makes one of all its lines"),
     ],
 )  # fmt: skip

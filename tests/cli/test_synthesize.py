@@ -10,8 +10,11 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +26,11 @@ import vocolab.recipe  # noqa: F401  (Lightning's log handler keeps the standard
 from tests.pipelines import tiny
 from tests.test_checkpoints import own_checkpoint
 from vocolab import audio
+from vocolab.checkpoints import load_lm
 from vocolab.cli import main, synthesize
 from vocolab.errors import VocolabError
-from vocolab.lm import Sampling
+from vocolab.files import atomic
+from vocolab.lm import MedusaHeads, Sampling
 from vocolab.vocoders import Vocos
 
 REFERENCE = tiny.OTHER[0]
@@ -340,6 +345,19 @@ def test_a_run_that_ends_within_a_book_leaves_nothing(speak, monkeypatch):
     assert err.splitlines()[-1] == f"vocolab: error: {line}"
 
 
+def test_what_a_killed_run_left_is_removed_and_said(speak, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: ended.pid)
+        with atomic("book.wav") as temporary:
+            temporary.write_text("half")
+    Path("book.wav").rename(temporary)
+    status, _, err = speak("hello", "--ref", REFERENCE, "-o", "book.wav", *SHORT)
+    assert status == 0 and f"removed what a killed run left unfinished: {temporary}" in err.splitlines()
+    assert [p.name for p in Path().iterdir()] == ["book.wav"]
+
+
 def test_speaking_that_fails_is_not_taken_for_a_file_that_fails(speak, monkeypatch):
     from vocolab.pipelines import TTS
 
@@ -517,3 +535,30 @@ def test_a_text_of_emoji_is_said_by_their_names(speak):
     assert (
         err.splitlines()[-1] == "vocolab: error: no letter or digit in the text ('😀😀'): TEXT: give something to say"
     )
+
+
+def test_draft_heads_of_a_file_beside_the_model(speak, lm_checkpoint):
+    """The same bytes, in a stream too; heads of another model, or none, are refused in one line."""
+    loaded = load_lm(lm_checkpoint)
+    loaded.lm.ar.set_drafts(MedusaHeads(2))
+    tiny.write(Path("heads.ckpt"), loaded.lm, loaded.codec)
+    loaded.lm.ar.classifier.weight.data[0] += 1
+    tiny.write(Path("others.ckpt"), loaded.lm, loaded.codec)
+    base = ["hello", "--ref", REFERENCE, *SHORT]
+    for name, flags in (("a.wav", []), ("b.wav", ["--draft", "heads.ckpt"])):
+        assert speak(*base, "-o", name, *flags)[0] == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
+    assert speak(*base, "-o", "c.wav", "--stream", "--lookahead", "2", "--draft", "heads.ckpt")[0] == 0
+    stream, whole = (soundfile.read(name, dtype="int16")[0].astype(int) for name in ("c.wav", "b.wav"))
+    assert np.abs(stream - whole).max() <= 1
+    before = sorted(Path().iterdir())
+    for draft, status, line in (
+        ("medusa", 1, "the model has no Medusa heads: --draft medusa: give the file of heads trained for it as --draft FILE"),
+        ("others.ckpt", 1, "its draft heads are of another model: others.ckpt: give those that were trained for this one"),
+        (lm_checkpoint, 1, f"holds no draft heads: {lm_checkpoint}: train some with recipes/valle_medusa.yaml"),
+        ("none.ckpt", 2, "no such draft 'none.ckpt': --draft: give medusa, or a file of draft heads"),
+    ):  # fmt: skip
+        for flags in ([], ["--stream"]):
+            found, _, err = speak(*base, "-o", "d.wav", "--draft", draft, *flags)
+            assert found == status and err.splitlines()[-1].startswith(f"vocolab: error: {line}")
+    assert sorted(Path().iterdir()) == before

@@ -75,6 +75,12 @@ def test_files_of_any_kind(vc, tmp_path, files):
     assert similarity > 0.98
 
 
+def test_silence_is_no_voice(vc):
+    for gather in (vc.get_voice, vc.get_matching_set):
+        with pytest.raises(VocolabError, match="nothing but silence: waveform"):
+            gather([torch.zeros(16000)])
+
+
 def test_silence_stays_silence(vc, files):
     voice = vc.get_voice(files[4], vad_trigger_level=0)
     made = vc.convert(torch.zeros(16000), voice)

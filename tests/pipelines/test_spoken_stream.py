@@ -13,7 +13,8 @@ from tests.pipelines import tiny
 from vocolab import TTS
 from vocolab.codecs import Codec
 from vocolab.errors import UsageError, VocolabError
-from vocolab.lm import Sampling
+from vocolab.lm import AR, NAR, LanguageModel, MedusaHeads, Sampling, Split, Unified, first_codebook
+from vocolab.lm.backbones import Llama, Transformer
 from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.spoken_stream import Chunk
 from vocolab.text import Characters, SymbolMap
@@ -90,6 +91,52 @@ def test_with_all_of_the_text_ahead_it_is_the_speech_at_once(tts, lookahead):
     own, whole = chunks(tts, [TEXT], lookahead=lookahead)[0], at_once(tts, [TEXT])[0]
     assert len(own) == 1 and torch.equal(codes(own), whole.codes)
     assert torch.allclose(wav(own), whole.wav, atol=1e-5)
+
+
+def windowed(kind: str, codec: Codec) -> TTS:
+    """A model with a window and draft heads, `Split` of transformers or `Unified` of Llama's blocks."""
+    torch.manual_seed(1)
+    sizes = {"levels": codec.levels, "size": codec.size, "symbols": 64}
+    more = {"window": 12, "drafts": MedusaHeads(2)}
+    lm: LanguageModel
+    if kind == "unified":
+        lm = Unified(Llama(32, 2, 1), **sizes, **more)
+    else:
+        lm = Split(AR(Transformer(32, 2, 1), **sizes, **more), NAR(Transformer(32, 2, 1), **sizes))
+    first = first_codebook(lm)
+    for parameter in lm.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.6)
+    first.classifier.bias.data[first.stop] = -20.0
+    return TTS(lm.eval(), codec, Characters(), SymbolMap(tiny.SYMBOLS, ["en"]), 2.0)
+
+
+@pytest.mark.parametrize("kind", ["split", "unified"])
+def test_a_window_and_drafts_stream(kind, kmeans):
+    """With either, both or less context than trained, a stream shares with speech at once what it shares without."""
+    tts = windowed(kind, kmeans.codec)
+    for more in ({}, {"draft": "medusa"}, {"draft": "medusa", "max_ar_context": 5}, {"max_ar_context": 5}):
+        whole = at_once(tts, [TEXT], **more | {"draft": ""})[0]
+        ahead = chunks(tts, [TEXT], sampling=more, lookahead=None)[0]
+        assert torch.equal(codes(ahead), whole.codes) and torch.allclose(wav(ahead), whole.wav, atol=1e-4)
+        own = chunks(tts, [TEXT], sampling=more)[0]
+        assert torch.equal(codes(own)[0], whole.codes[0]) and len(own) > 2
+        assert torch.allclose(wav(own), tts.codec.decode(codes(own)[None])[0], atol=1e-4)
+        assert own[-1].passes <= 40
+    with pytest.raises(UsageError, match="trained with a window of 12 frames: --max-ar-context 13: give 1 to 12"):
+        chunks(tts, [TEXT], sampling={"max_ar_context": 13})
+
+
+@pytest.mark.parametrize("kind", ["split", "unified"])
+def test_half_precision_streams_with_a_window_and_drafts(kind, kmeans):
+    """Codes may differ in rounding between passes of different lengths, so only what they are is held."""
+    tts = windowed(kind, kmeans.codec)
+    for dtype, amp in ((torch.float32, True), (torch.bfloat16, False)):
+        tts.lm.to(dtype)
+        sampling = Sampling(**SHORT, draft="medusa")
+        found = list(tts.chunks(tts.read([TEXT]), tts.get_prompt([VOICE]), sampling, amp=amp))
+        assert codes(found).shape == (3, 40) and wav(found).dtype == torch.float32
+        assert torch.isfinite(wav(found)).all() and len(wav(found)) == 40 * tts.codec.hop
 
 
 def test_what_is_ahead_matters_and_what_was_said_stays(kmeans):

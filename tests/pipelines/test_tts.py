@@ -207,7 +207,7 @@ def test_a_model_that_goes_on_needs_the_text_of_the_references(continuing, ref_t
 def test_other_models_do_not_take_it(tts):
     with pytest.raises(UsageError, match="hears references without their text: --ref-text: leave it out"):
         tts("hello", ref=VOICE, ref_text="so it is")
-    speaker = TTS(tts.lm, tts.codec, tts.text, tts.symbols, prompt_kind="speaker")
+    speaker = TTS(tts.lm, tts.codec, tts.reader.text, tts.symbols, prompt_kind="speaker")
     with pytest.raises(UsageError, match=r"without their text \(it was trained with prompt: speaker\): --ref-text"):
         speaker("hello", ref=VOICE, ref_text="so it is")
 

@@ -54,6 +54,15 @@ def test_the_heads_alone_learn(trained, tmp_path):
     assert loaded.ar.drafts.count == 2
 
 
+def test_the_codec_is_that_of_the_model_with_its_vocoder(trained, tmp_path):
+    """What was tuned since the codes were made is kept."""
+    content = torch.load(trained, weights_only=True)
+    content["state_dict"]["codec.volume"] = torch.tensor(0.5)
+    torch.save(content, tmp_path / "tuned.ckpt")
+    run(tmp_path, task(tmp_path / "tuned.ckpt"), Tokens(codec=FittedNoise()), 2)
+    assert saved(tmp_path)["state_dict"]["codec.volume"] == 0.5
+
+
 def test_metrics_by_head(trained, tmp_path):
     trainer = run(tmp_path, task(trained), Tokens(codec=FittedNoise()), 10)
     metrics = trainer.callback_metrics

@@ -62,7 +62,14 @@ class NoiseCodec(Codec):
 
 
 class FittedNoise(NoiseCodec):
-    """The same, as if learnt from the data."""
+    """The same, as if learnt from the data. `volume`, as a vocoder, is no part of what its codes mean."""
+
+    def __init__(self, levels: int = 3, size: int = 12):
+        super().__init__(levels, size)
+        self.register_buffer("volume", torch.ones(()))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return super().decode(codes) * self.volume
 
     def fit(self, speech) -> None:
         raise NotImplementedError

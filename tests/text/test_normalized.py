@@ -17,7 +17,7 @@ def test_words_are_read_in_the_place_of_what_is_written():
     text = NormalizedText(Characters())
     assert "".join(text.symbols("Dr. No, 5 km", "en")) == "doctor no, five kilometers"
     assert "".join(text.symbols("5 km", "de")) == "fünf kilometer"
-    assert text.fingerprint()["normalisation"]["rules"] == 1
+    assert text.fingerprint()["normalisation"]["rules"] == 2
     assert isinstance(build(describe(text), Text), NormalizedText)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.conversions import WRITTEN, Done, Job, as_json, convert, line, plan, summary
-from vocolab.cli.outputs import OTHER_FORMATS
+from vocolab.cli.outputs import OTHER_FORMATS, clear_leftovers
 from vocolab.cli.progress import Files, say
 from vocolab.cli.seeds import check_seed
 from vocolab.errors import UsageError, VocolabError
@@ -145,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--workers {args.workers} on {device}", "command line", "add --device cpu, or leave it out")
     vc = load(args, device)
     voice = _voice(vc, references, args)
+    clear_leftovers(job.target.parent for job in jobs)
     return _convert_all(vc, voice, jobs, args)
 
 

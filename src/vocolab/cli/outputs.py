@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Set
 from pathlib import Path
 
+from vocolab.cli.progress import say
 from vocolab.errors import UsageError, VocolabError
+from vocolab.files import remove_leftovers
 
 Identity = tuple[int, int]
 OTHER_FORMATS = (".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff")
@@ -42,3 +44,10 @@ def check_output(target: Path, overwrite: bool, references: Set[Identity] = froz
         raise VocolabError("the output is a reference", target, "choose another -o")
     if not overwrite:
         raise VocolabError("output exists", target, "choose another -o or pass --overwrite")
+
+
+def clear_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what killed commands left unfinished in these folders, and say so."""
+    for folder in sorted(set(folders)):
+        for path in remove_leftovers(folder):
+            say(f"removed what a killed run left unfinished: {path}")

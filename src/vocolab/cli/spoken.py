@@ -15,6 +15,8 @@ from vocolab.cli.progress import Display
 from vocolab.errors import VocolabError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vocolab.lm import Sampling
     from vocolab.pipelines.passages import Part
 
@@ -48,14 +50,23 @@ class Tally:
     computing: float = 0.0  # s
     cut: int = 0  # pieces that did not stop by themselves
 
-    def add(self, part: Part) -> None:
+    def add(self, wav: Tensor, codes: Tensor) -> None:
+        """Count samples (T,) and codes (k, L)."""
+        self.samples += len(wav)
+        self.frames += codes.shape[1]
+        self.codes += codes.numel()
+
+    def end(self, stopped: bool, passes: int) -> None:
+        """A piece has ended, by itself or cut."""
         self.pieces += 1
-        self.frames += part.spoken.frames
-        self.samples += len(part.wav)
-        self.codes += part.spoken.codes.numel()
-        self.passes += part.spoken.passes
+        self.cut += not stopped
+        self.passes += passes
+
+    def add_part(self, part: Part) -> None:
+        """Count a whole piece."""
+        self.add(part.wav, part.spoken.codes)
         self.computing += part.spoken.codes.numel() / part.spoken.tokens_per_s
-        self.cut += not part.spoken.stopped
+        self.end(part.spoken.stopped, part.spoken.passes)
 
     def figures(self, sample_rate: int) -> dict[str, Any]:
         return {
@@ -66,12 +77,15 @@ class Tally:
             "passes": self.passes,
         }
 
-    def told(self, sample_rate: int) -> str:
-        """The same in words."""
+    def told(self, sample_rate: int, first_sound: float | None = None) -> str:
+        """The same in words. `first_sound`: seconds until a stream could be heard."""
         pieces = f"{self.pieces} pieces, " if self.pieces > 1 else ""
         line = f"{pieces}{self.frames} frames, {self.samples / sample_rate:.1f} s"
+        if first_sound is not None:
+            line += f", the first sound after {first_sound:.2f} s"
         if self.cut and self.pieces > 1:
-            return f"{line}; {self.cut} of them did not stop by themselves and were cut: see --max-ar-steps, --retries"
+            again = "--retries" if first_sound is None else "--seed"  # a stream says nothing twice
+            return f"{line}; {self.cut} of them did not stop by themselves and were cut: see --max-ar-steps, {again}"
         if self.cut:
             line += f"; it did not stop by itself and was cut after {self.frames} frames: see --max-ar-steps, --seed"
         return line
@@ -152,7 +166,7 @@ def _write(name: str, target: Path, parts: Iterator[Part], settings: Settings, p
         for part in parts:
             start = whole.samples / settings.sample_rate
             add(part.wav)
-            whole.add(part)
+            whole.add_part(part)
             said.append(part.piece.text)
             progress.done()
             if settings.by_piece:
@@ -165,7 +179,7 @@ def _write(name: str, target: Path, parts: Iterator[Part], settings: Settings, p
 def _tell(name: str, target: Path, part: Part, start: float, settings: Settings, progress: Progress) -> None:
     """Tell of a piece that begins `start` seconds after its text."""
     one = Tally()
-    one.add(part)
+    one.add_part(part)
     about = {"piece": part.number, "pieces": part.of, "start": round(start, 3), "text": part.piece.text}
     settings.print(one.figures(settings.sample_rate) | about, target)
     again = f", said {part.attempts} times" if part.attempts > 1 else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocolab.cli.progress import say
+from vocolab.cli.spoken import Tally
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import cannot_write
 
@@ -39,8 +40,9 @@ def check(args: argparse.Namespace) -> None:
         return
     if args.text_file is not None and not args.join:
         raise UsageError("--stream says one text", args.text_file, "add --join, which makes one of all its lines")
-    if args.speed != 1.0:
-        raise UsageError("--speed does not go with --stream", "command line", "leave one of them out")
+    for flag, given in (("--speed", args.speed != 1.0), ("--retries", args.retries is not None)):
+        if given:
+            raise UsageError(f"{flag} does not go with --stream", "command line", "leave one of them out")
     if args.output == STDOUT and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", "-o -", "pipe it into a player, or give OUT.wav")
 
@@ -56,44 +58,23 @@ def write(
     chunks = spoken_stream.say(
         tts, passage, prompt, sampling, args.language, args.seed, args.amp, pause=args.pause, **given
     )
-    frames = samples = codes = cut = 0
-    first = None
+    said, first = Tally(), None
     with _opened(target, tts.sample_rate, args.overwrite) as add:
         for chunk in chunks:
             add(chunk.wav)
-            if len(chunk.wav) and first is None:
+            said.add(chunk.wav, chunk.codes)
+            if said.samples and first is None:
                 first = time.perf_counter() - began
-            samples, frames, codes = (
-                samples + len(chunk.wav),
-                frames + chunk.codes.shape[1],
-                codes + chunk.codes.numel(),
-            )
-            cut += chunk.last and not chunk.stopped
+            if chunk.last:
+                said.end(chunk.stopped, chunk.passes)
     assert first is not None
-    figures = {
-        "frames": frames,
-        "stopped": not cut,
-        "seconds": round(samples / tts.sample_rate, 3),
-        "tokens_per_s": round(codes / (time.perf_counter() - began), 1),
-        "first_sound": round(first, 3),
-        "pieces": len(passage.pieces),
-        "path": str(target),
-        "sampling": dataclasses.asdict(sampling),
-    }
-    say(_told(passage, target, figures, cut))
-    if args.json:  # beside speech on standard output, figures go to standard error
-        print(json.dumps(figures), file=sys.stderr if target == STDOUT else sys.stdout, flush=True)
-
-
-def _told(passage: Passage, target: Path, figures: dict, cut: int) -> str:
-    pieces = f"{figures['pieces']} pieces, " if figures["pieces"] > 1 else ""
+    said.computing = time.perf_counter() - began
     where = "standard output" if target == STDOUT else target
-    line = f"{passage.name} -> {where}, {pieces}{figures['frames']} frames, {figures['seconds']:.1f} s"
-    line += f", the first sound after {figures['first_sound']:.2f} s"
-    if cut:
-        line += "; it did not stop by itself and was cut" if not pieces else f"; {cut} did not stop and were cut"
-        line += ": see --max-ar-steps, --seed"
-    return line
+    say(f"{passage.name} -> {where}, {said.told(tts.sample_rate, first)}")
+    if args.json:  # beside speech on standard output, figures go to standard error
+        figures = said.figures(tts.sample_rate) | {"first_sound": round(first, 3), "pieces": said.pieces}
+        figures |= {"path": str(target), "sampling": dataclasses.asdict(sampling)}
+        print(json.dumps(figures), file=sys.stderr if target == STDOUT else sys.stdout, flush=True)
 
 
 @contextmanager

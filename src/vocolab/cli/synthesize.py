@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocolab.cli import stream, words
-from vocolab.cli.outputs import check_is_wav, check_output, identities
+from vocolab.cli.outputs import check_is_wav, check_output, clear_leftovers, identities
 from vocolab.cli.progress import say
 from vocolab.cli.seeds import check_seed
 from vocolab.cli.spoken import Progress, Settings, shortened, write_all
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(group)
     add("--speed", metavar="X", type=float, default=1.0, help=SPEED)
     add("--pause", metavar="X", type=float, default=1.0, help=PAUSE)
-    add("--retries", metavar="N", type=int, default=2, help=RETRIES)
+    add("--retries", metavar="N", type=int, help=RETRIES)
     add("--batch-size", metavar="N", type=int, default=8, help="texts decoded together (default: 8)")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same speech (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -157,7 +157,8 @@ def run(args: argparse.Namespace) -> int:
     from vocolab.cli.devices import usable_device
     from vocolab.pipelines import TTS, passages
 
-    delivery = passages.Delivery(args.speed, args.pause, args.retries)
+    retries = passages.RETRIES if args.retries is None else args.retries
+    delivery = passages.Delivery(args.speed, args.pause, retries)
     given = given_sampling(args)
     heads = Path(args.draft) if args.draft and os.path.isfile(args.draft) else None
     if heads is not None:
@@ -174,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
     words.say_of(tts, read, [text for _, text, _ in jobs], args.language)
     prompt = tts.get_prompt(references, args.input_prompt_length, args.ref_text)
     say(_heard(prompt, references))
+    clear_leftovers(target.parent for _, _, target in jobs if target != stream.STDOUT)
     if args.stream:
         stream.write(tts, read[0], jobs[0][2], prompt, sampling, args)
         return 0

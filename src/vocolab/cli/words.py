@@ -22,13 +22,13 @@ def say_of(tts: TTS, read: Sequence[Passage], texts: Sequence[str], language: st
     for passage in read:
         left_over += passage.left_over
     if any(" ".join(p.words.split()) != " ".join(text.split()) for p, text in zip(read, texts, strict=True)):
-        say(f"text in words: {tts.normaliser(language).name}")
+        say(f"text in words: {tts.reader.normaliser(language).name}")
     _say_unknown(tts, left_over, language)
 
 
 def _say_unknown(tts: TTS, left_over: Mapping[str, int], language: str | None) -> None:
     """Name the symbols of the texts that the training never saw, and those that no rule could put in words."""
-    base = tts.normaliser(language).language
+    base = tts.reader.normaliser(language).language
     for found, what in ((tts.symbols.left_out, "left out"), (tts.symbols.unknown, "spoken as <unk>")):
         if found:
             say(f"symbols the model never saw, {what}: {counts(found, base)}")

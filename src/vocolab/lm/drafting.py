@@ -79,7 +79,7 @@ class Draws:
 def drafted(model: FirstCodebook, condition: Condition, sampling: Sampling, seeds: Tensor) -> Iterator[Response]:
     """As `decode.frames`, a pass of the backbone after the other; each adds one frame to a row, or more."""
     if model.drafts is None:
-        remedy = "train some with recipes/valle_medusa.yaml, or leave out --draft"
+        remedy = "give the file of heads trained for it as --draft FILE (recipes/valle_medusa.yaml), or leave it out"
         raise VocolabError("the model has no Medusa heads", "--draft medusa", remedy)
     draws = _begin(model, condition, sampling, seeds)
     live = torch.arange(len(condition), device=seeds.device)  # the rows in `state`

@@ -21,7 +21,7 @@ from vocolab.matching import average
 from vocolab.parts import build, check_imported, describe
 from vocolab.pipelines.layers import Weights, by_layer, weighted
 from vocolab.pipelines.pretrained import Pretrained
-from vocolab.pipelines.references import listed
+from vocolab.pipelines.references import check_heard, listed
 from vocolab.pipelines.stream import Stream
 from vocolab.pipelines.voice import Gathering, Voice, as_features
 from vocolab.precision import full_precision
@@ -134,8 +134,11 @@ class KNNVC(Pretrained, nn.Module):
         layer 0, the input of the first block. Layers of weight 0 are not computed beyond the deepest that counts.
         Raises `VocolabError` where the speech cannot be read, or is too short for a frame.
         """
+        return self._features(self._load(path, sample_rate), _name(path), weights, vad_trigger_level)
+
+    def _features(self, wav: Tensor, where: object, weights: Weights | None, vad_trigger_level: float) -> Tensor:
         layers = {self.matching_layer: 1.0} if weights is None else by_layer(weights, self._encoder())
-        pieces = self._pieces(self._load(path, sample_rate), _name(path), vad_trigger_level, list(layers))
+        pieces = self._pieces(wav, where, vad_trigger_level, list(layers))
         return torch.cat([weighted(piece, list(layers.values())) for piece in pieces])
 
     def get_matching_set(
@@ -145,8 +148,13 @@ class KNNVC(Pretrained, nn.Module):
         vad_trigger_level: float = 7,
         sample_rate: int | None = None,
     ) -> Tensor:
-        """Features (N, C) of files or waveforms, as those of `get_features`, joined."""
-        found = [self.get_features(item, weights, vad_trigger_level, sample_rate) for item in listed(wavs)]
+        """Features (N, C) of files or waveforms, as those of `get_features`, joined. Raises `VocolabError` as
+        `get_voice` does.
+        """
+        found = [
+            self._features(self._load_reference(item, sample_rate), _name(item), weights, vad_trigger_level)
+            for item in listed(wavs)
+        ]
         if not found:
             raise VocolabError("no reference speech", "--ref", "name at least one file")
         return torch.cat(found)
@@ -160,6 +168,7 @@ class KNNVC(Pretrained, nn.Module):
         seed: int = 0,
     ) -> Voice:
         """Both layers' features of a target speaker, for `convert`, or `match(query, voice.matching, voice.synthesis)`.
+        Raises `VocolabError` for speech that cannot be read, is silent or too short.
 
         `speech`: one file or waveform, or several; waveforms are of `sample_rate` Hz (default: the encoder's rate). Of
         more than `max_frames` frames, so many are chosen at random by `seed`.
@@ -167,13 +176,20 @@ class KNNVC(Pretrained, nn.Module):
         layers = list(dict.fromkeys([self.matching_layer, self.synthesis_layer]))
         gathering = Gathering(max_frames, seed)
         for item in listed(speech):
-            for piece in self._pieces(self._load(item, sample_rate), _name(item), vad_trigger_level, layers):
+            wav = self._load_reference(item, sample_rate)
+            for piece in self._pieces(wav, _name(item), vad_trigger_level, layers):
                 gathering.add(piece)
         return gathering.voice()
 
     def _load(self, speech: Speech, sample_rate: int | None) -> Tensor:
         """Speech as a waveform (T,) at the encoder's rate."""
         return audio.load(speech, self._encoder().sample_rate, sample_rate)
+
+    def _load_reference(self, speech: Speech, sample_rate: int | None) -> Tensor:
+        """The same of a target speaker. Raises `VocolabError` for silence, which is nobody's voice."""
+        wav = self._load(speech, sample_rate)
+        check_heard(wav, _name(speech))
+        return wav
 
     def _encoder(self) -> Encoder:
         if self.encoder is None:

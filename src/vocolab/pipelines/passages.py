@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 500_000  # of a text: a long novel, ten hours of speech
 LONGEST_PAUSE = 10.0  # times the usual pause
+RETRIES = 2  # of a piece that did not stop by itself
 SLOW = 12.0  # symbols a second
 SHORTEST = 60  # symbols: a sentence of a dozen words
 
@@ -59,7 +60,7 @@ class Delivery:
 
     speed: float = 1.0  # by time stretching: the pitch stays
     pause: float = 1.0  # times the usual pauses
-    retries: int = 2  # other seeds for a piece that did not stop by itself
+    retries: int = RETRIES  # other seeds for a piece that did not stop by itself
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for what will not do."""
@@ -80,7 +81,7 @@ def read(
     normalize: bool = True,
 ) -> Passage:
     """A text, put in words (unless told not to), cut into pieces that the model can say and read as in training (see
-    `TTS.read`).
+    `Reader.read`).
 
     Pieces of which the model knows no symbol are left out and named. Raises `VocolabError` where there is nothing to
     say, more than can be said, or nothing that the model knows.
@@ -103,7 +104,7 @@ def read(
     longest = longest_piece(tts, sampling or tts.default_sampling, language, ref_text)
     pieces = cut(text, longest, language or "", lambda part: _measure(tts, part, language))
     for piece in pieces:
-        if len(pieces) > 1 and not tts.symbols.can_say(tts.symbols_of(piece.text, language)):
+        if len(pieces) > 1 and not tts.reader.can_say(piece.text, language):
             found.left_out.append(piece.text)
             continue
         found.pieces.append(piece)
@@ -175,10 +176,10 @@ def longest_piece(tts: TTS, sampling: Sampling, language: str | None = None, ref
     fits.
     """
     seconds = sampling.max_ar_steps * tts.codec.hop / tts.sample_rate
-    known = tts.longest_text if ref_text is None else tts.longest_text - len(tts.symbols_of(ref_text, language))
+    known = tts.longest_text if ref_text is None else tts.longest_text - len(tts.reader.symbols_of(ref_text, language))
     return max(SHORTEST, min(known, int(SLOW * seconds)))
 
 
 def _measure(tts: TTS, part: str, language: str | None) -> int:
     """How many symbols a part of a text has; marks alone, of which a phonemiser makes none, count as characters."""
-    return len(tts.symbols_of(part, language)) if has_letters(part) else len(part)
+    return len(tts.reader.symbols_of(part, language)) if has_letters(part) else len(part)

@@ -89,6 +89,12 @@ def shares(lengths: Sequence[int], total: int) -> list[int]:
     return given
 
 
+def check_heard(wav: Tensor, where: object) -> None:
+    """Raises `VocolabError` for a recording of nothing, wav (T,). One without samples is refused as too short."""
+    if len(wav) and wav.abs().max() < SILENT:
+        raise VocolabError("nothing but silence", where, "give a recording of speech")
+
+
 def _seconds(reference: Speech, given_rate: int) -> float:
     if isinstance(reference, (str, Path)):
         return audio.info(reference).seconds
@@ -105,9 +111,8 @@ def _speech(reference: Speech, sample_rate: int, seconds: float, given_rate: int
     else:
         wav = audio.load(reference, sample_rate, given_rate)[: round(needed * sample_rate)]
     where = path or "waveform"
+    check_heard(wav, where)
     loud = (wav.abs() > QUIET * wav.abs().max()).nonzero()
-    if wav.abs().max() < SILENT:
-        raise VocolabError("nothing but silence", where, "give a recording of speech")
     wav = wav[int(loud[0]) :][: round(seconds * sample_rate)]
     if len(wav) < MIN_SECONDS * sample_rate:
         what = f"{len(wav) / sample_rate:.2f} s of speech, at least {MIN_SECONDS:g} s are needed"

@@ -47,6 +47,7 @@ class Chunk:
     codes: Tensor  # (k, n) on the CPU
     last: bool
     stopped: bool  # of the last chunk: False where the text was cut at `max_ar_steps`
+    passes: int = 0  # of the last chunk: those of the backbone for the first codebook of the text
 
 
 # Ways of choosing frames that look at the whole response, and their values that do not.
@@ -166,7 +167,7 @@ class SpokenStream:
                 return
             first = min(part.row.first for part in parts)  # windows that begin together are computed together
             for part, codes in self._decided([part for part in parts if part.row.first == first], response):
-                yield self._chunk(part, codes, stopped[part.row.number])
+                yield self._chunk(part, codes, response)
 
     def _part(self, row: _Row, length: int, ended: bool) -> _Part | None:
         """What can be decided of a row that has `length` frames; None where it must wait or is done."""
@@ -197,7 +198,7 @@ class SpokenStream:
         for part, codes in zip(parts, found.codes, strict=True):
             yield part, codes[:, first - start : part.decided - start]
 
-    def _chunk(self, part: _Part, codes: Tensor, stopped: bool) -> Chunk:
+    def _chunk(self, part: _Part, codes: Tensor, response: Response) -> Chunk:
         """Give the codec the codes of a part, and say what it makes of them."""
         row = part.row
         with full_precision():
@@ -208,8 +209,11 @@ class SpokenStream:
         row.first, row.done = part.decided, part.last
         if self.windows.context is not None:
             row.said.forget(max(0, row.first - self.windows.context))
-        wav = torch.cat([torch.zeros(0), *pieces]).float()
-        return Chunk(row.number, wav, codes.cpu(), part.last, part.last and stopped)
+        chunk = Chunk(row.number, torch.cat([torch.zeros(0), *pieces]).float(), codes.cpu(), part.last, False)
+        if part.last:
+            chunk.stopped = bool(response.stopped[row.number])
+            chunk.passes = 0 if response.passes is None else int(response.passes[row.number])
+        return chunk
 
 
 @dataclass

@@ -23,14 +23,14 @@ from vocolab.parts import build, describe
 from vocolab.pipelines import passages, spoken_stream
 from vocolab.pipelines.passages import Delivery
 from vocolab.pipelines.pretrained import Pretrained
+from vocolab.pipelines.reading import Reader
 from vocolab.pipelines.references import Excerpt, excerpts, listed, whole
 from vocolab.pipelines.spoken_stream import BLOCK, LOOKAHEAD, WHOLE, Chunk, SpokenStream, windows
 from vocolab.precision import full_precision
 from vocolab.text import SymbolMap, Text
-from vocolab.text.normalisation import Normalised, Normaliser, for_language
+from vocolab.text.normalisation import Normalised
 from vocolab.vocoders.base import Vocoder
 
-MAX_CHARACTERS = 1000  # of what is said in one piece: over a minute of speech, far more than any model has seen
 LONGEST_TEXT = 150  # symbols, where a checkpoint does not say how long the texts of its training were: ten seconds
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -94,8 +94,9 @@ class TTS(Pretrained, nn.Module):
         codec.check_can_decode()
         lm = fast.prepare(lm)
         self.lm = static.prepare(lm) if cuda_graph else lm
-        self.codec, self.text, self.symbols = codec.eval(), text, symbols
-        self.prompt_seconds, self.prompt_kind = prompt_seconds or 3.0, prompt_kind
+        self.codec, self.symbols, self.prompt_seconds = codec.eval(), symbols, prompt_seconds or 3.0
+        # A model that is not told the language may still have been given each text in the phonemes of its own.
+        self.reader = Reader(text, symbols, bool(lm.languages) or text.uses_language, prompt_kind)
         self.default_sampling, self.longest_text = sampling, longest_text or LONGEST_TEXT
 
     @classmethod
@@ -153,10 +154,8 @@ class TTS(Pretrained, nn.Module):
 
     @property
     def needs_ref_text(self) -> bool:
-        """Whether the model must know what the references say: its prompts were the beginnings of the utterances, whose
-        whole texts it was given.
-        """
-        return self.prompt_kind == "prefix"
+        """Whether the model must know what the references say: see `Reader`."""
+        return self.reader.needs_ref_text
 
     def forward(
         self,
@@ -248,76 +247,12 @@ class TTS(Pretrained, nn.Module):
         ref_text: str | None = None,
         normalize: bool = True,
     ) -> list[list[int]]:
-        """The ids of the symbols of each text, put in words by `normalise` unless told not to, and read as in training.
-        A model that must know what the references say reads `ref_text` and the text as one. `names`: what errors call
-        the texts, by default "text 1" and so on.
-
-        Punctuation that the model never saw is left out and counted in `symbols.left_out`; other symbols that it never
-        saw become `<unk>` and are counted in `symbols.unknown`. Raises `VocolabError` where it knows no letter at all.
-        """
-        self._check_ref_text(ref_text)
-        _, language = self._language(language)
-        if normalize and ref_text is not None:
-            ref_text = self.normalise(ref_text, language).text
-        found = []
-        for number, text in enumerate(texts, 1):
-            name = names[number - 1] if names else f"text {number}"
-            _check_length(text, name)
-            if normalize:
-                text = self.normalise(text, language).text
-                _check_length(text, name)
-            whole_text = text if ref_text is None else f"{ref_text} {text}"
-            symbols = self.text.symbols(whole_text, language)
-            own = symbols if ref_text is None else self.text.symbols(text, language)
-            if not self.symbols.can_say(own):
-                what = f"the model knows no symbol of the text ({''.join(own[:20])!r})"
-                raise VocolabError(what, name, "give text in the script and language of its training")
-            found.append(self.symbols.ids(symbols))
-        return found
-
-    def symbols_of(self, text: str, language: str | None = None) -> list[str]:
-        """The symbols of a text, as in training; also of those that the model never saw."""
-        return self.text.symbols(text, self._language(language)[1])
+        """The ids of the symbols of each text: see `Reader.read`."""
+        return self.reader.read(texts, language, names, ref_text, normalize)
 
     def normalise(self, text: str, language: str | None = None) -> Normalised:
-        """A text as people write it in words that the model can say, with what no rule could read
-        (`vocolab.text.normalisation`). A text of words alone comes back as it is.
-        """
-        return self.normaliser(language).normalise(text)
-
-    def normaliser(self, language: str | None = None) -> Normaliser:
-        """What `normalise` uses. Where the model was told no language, it is the phonemiser's, else English."""
-        _, language = self._language(language)
-        return for_language(language or self.text.default_language, numbers=not self.text.reads_numbers)
-
-    def _check_ref_text(self, text: str | None) -> None:
-        """Raises `VocolabError` where the text of the references is missing, too long or not wanted."""
-        if self.needs_ref_text and not (text and text.strip()):
-            what = "the model goes on from what the references say (it was trained with prompt: prefix)"
-            raise UsageError(what, "--ref-text", "give their text, word for word")
-        if text is not None and not self.needs_ref_text:
-            kind = f" (it was trained with prompt: {self.prompt_kind})" if self.prompt_kind else ""
-            raise UsageError(f"the model hears references without their text{kind}", "--ref-text", "leave it out")
-        if text is not None and len(text) > MAX_CHARACTERS:
-            what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are taken"
-            raise VocolabError(what, "--ref-text", "give a shorter reference and its text")
-
-    def _language(self, language: str | None) -> tuple[int, str]:
-        """Id and name of a language; an empty name stands for training texts that had none. Raises `UsageError` for a
-        language the model was not trained on, and for None where it was trained on several and they matter.
-        """
-        known = [name for name in self.symbols.languages if name]
-        # A model that is not told the language may still have been given each text in the phonemes of its own.
-        matters = bool(self.lm.languages) or self.text.uses_language
-        if language is None and len(known) > 1 and matters:
-            raise UsageError("the model speaks several languages", "--language", f"give one of {', '.join(known)}")
-        if language is None:
-            language = known[0] if known else ""
-        if known and language not in self.symbols.languages:
-            near = difflib.get_close_matches(language, known, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"the model was trained on {', '.join(known)}"
-            raise UsageError(f"unknown language {language!r}", "--language", remedy)
-        return (self.symbols.languages.index(language) if known else 0), language
+        """A text in words: see `Reader.normalise`."""
+        return self.reader.normalise(text, language)
 
     @full_precision()
     @torch.inference_mode()
@@ -333,7 +268,7 @@ class TTS(Pretrained, nn.Module):
         Together `seconds` of them are heard, each from where its speech begins, one after the other (see
         `pipelines.references.excerpts`); or all of them, where `text` is what they say.
         """
-        self._check_ref_text(text)
+        self.reader.check_ref_text(text)
         if text is not None and seconds is not None:
             what = "references whose text is given are heard whole"
             raise UsageError(what, "--input-prompt-length", "leave it out, or give shorter references")
@@ -447,14 +382,5 @@ class TTS(Pretrained, nn.Module):
             torch.tensor([len(ids) for ids in texts], device=device),
             prompt.codes.to(device).expand(rows, -1, -1),
             torch.full((rows,), prompt.codes.shape[1], device=device),
-            torch.full((rows,), self._language(language)[0], device=device) if self.lm.languages else None,
+            torch.full((rows,), self.reader.language(language)[0], device=device) if self.lm.languages else None,
         )
-
-
-def _check_length(text: str, name: str) -> None:
-    """Raises `VocolabError` for a text that is empty or too long."""
-    if not text.strip():
-        raise VocolabError("empty text", name, "give something to say")
-    if len(text) > MAX_CHARACTERS:
-        what = f"text of {len(text):,} characters, at most {MAX_CHARACTERS:,} are spoken in one piece"
-        raise VocolabError(what, name, "give less at once")

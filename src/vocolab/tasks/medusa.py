@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from vocolab.checkpoints import check_same_model, read_lm, section, stated_sampling
+from vocolab.checkpoints import check_same_model, load_lm, read_lm, section, stated_sampling
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import VocolabError
 from vocolab.lm import MedusaHeads, first_codebook
@@ -25,8 +25,8 @@ from vocolab.tasks.valle import VALLETask, adamw
 class MedusaTask(VALLETask):
     """Train `heads` to foretell what the autoregressive model of a checkpoint says; that model stays as it is.
 
-    A checkpoint of this task holds the whole model beside its heads. It is spoken with as the one before it, and with
-    `--draft medusa`.
+    A checkpoint of this task holds the whole model beside its heads, with the codec that travels with it. It is spoken
+    with as the one before it, and with `--draft medusa`.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class MedusaTask(VALLETask):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         card = check_codec(self.trained_card, self._known_codec, self.trained)
+        if self.codec is not None:  # that of the model: its codes are those of the data, its vocoder may be another
+            self.codec = load_lm(self.trained).codec.requires_grad_(False)
         self.translation = Translation.to_model(card, self.data.symbol_map(), self.lm)
 
     def loss(self, batch: SpeechBatch) -> Losses:

@@ -35,6 +35,8 @@ TABLE = [
     ("The dogs’ “ﬁne” Ｆｕｌｌ ①… so—he", "The dogs' “fine” Full one… so — he"),
     ("-3, +4, 1,000,000 and 12345678901234567", "minus three, plus four, one million and one two three four five six seven eight nine zero one two three four five six seven"),
     ("№ 5, # 3", "number five, number three"),
+    ("$2M, $.50 or .5 of it...", "two million dollars, fifty cents or zero point five of it…"),
+    ("10:00-12:00, 9am–5pm, 9:30 - 10:15 a.m.", "ten o'clock to twelve o'clock, nine AM to five PM, nine thirty to ten fifteen AM."),
     ("It is *really* 5 p.m.", "It is really five PM."),
 ]  # fmt: skip
 

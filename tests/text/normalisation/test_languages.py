@@ -18,6 +18,7 @@ TABLE = {
         ("Die 2 Hunde kosteten 3,50 € am 5. Mai 2021!", "Die zwei Hunde kosteten drei Euro fünfzig am fünften Mai zweitausendeinundzwanzig!"),
         ("Dr. Müller wohnt z.B. in Nr. 5, um 10:30 Uhr, -5°C, 98%.", "Doktor Müller wohnt zum Beispiel in Nummer fünf, um zehn Uhr dreißig, minus fünf Grad Celsius, achtundneunzig Prozent."),
         ("1.234,5 km, 1 Hund, 1 €, 01.02.2020, 3.5, Kapitel IV", "eintausendzweihundertvierunddreißig Komma fünf Kilometer, ein Hund, ein Euro, erster Februar zweitausendzwanzig, drei Komma fünf, Kapitel vier"),
+        ("1.234.567 Euro, Version 1.2.3, 10:00-12:00 Uhr", "eine Million zweihundertvierunddreißigtausendfünfhundertsiebenundsechzig Euro, Version eins Punkt zwei Punkt drei, zehn Uhr bis zwölf Uhr"),
     ],
     "fr": [
         ("Les 2 chiens ont coûté 3,50 € le 5 mai 2021 !", "Les deux chiens ont coûté trois euros cinquante le cinq mai deux mille vingt-et-un!"),
@@ -30,6 +31,7 @@ TABLE = {
     "ru": [
         ("2 дома стоили 3,50 руб. 5 мая 2021 г.", "два дома стоили три рубля пятьдесят пятого мая две тысячи двадцать первого года"),
         ("В 10:30, -5 °C, 98%, 21 км, 3,5 кг, т.е. 5-й", "В десять тридцать, минус пять градусов Цельсия, девяносто восемь процентов, двадцать один километр, три целых пять десятых килограмма, то есть пятый"),
+        ("10:00-12:30", "десять ноль ноль — двенадцать тридцать"),
     ],
     "it": [("Il 5 maggio 2021 costava 3,50 €, 1º", "Il cinque maggio duemilaventuno costava tre euro e cinquanta, primo")],
     "pl": [("3,5 km, -5 °C, 98%", "trzy przecinek pięć kilometra, minus pięć stopni Celsjusza, dziewięćdziesiąt osiem procent")],
@@ -40,6 +42,7 @@ TABLE = {
     "zh": [
         ("我有3只狗，花了$3.50，在2021年5月5日。", "我有三只狗，花了三点五零美元，在二零二一年五月五日。"),
         ("-5℃，98%，13800138000，10:30，1,234,567 😀。", "负五摄氏度，百分之九十八，幺三八零零幺三八零零零，十点三十分，一百二十三万四千五百六十七 嘿嘿。"),
+        ("电话13800138000，5km", "电话幺三八零零幺三八零零零，五公里"),
     ],
     "ja": [("2021年5月5日に犬が3匹、98%", "二千二十一年五月五日に犬が三匹、九十八パーセント")],
 }  # fmt: skip

@@ -18,7 +18,7 @@ from vocolab.text.normalisation.wetext import WeText
 
 __all__ = ["Normalised", "Normaliser", "for_language", "foreign_script", "versions"]
 
-VERSION = 1  # of the rules: a change of what they make of a text
+VERSION = 2  # of the rules: a change of what they make of a text
 
 
 def versions() -> dict[str, Any]:

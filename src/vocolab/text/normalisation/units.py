@@ -10,6 +10,7 @@ UNITS = {
     "°": "angle-degree",
     "km/h": "speed-kilometer-per-hour",
     "kmh": "speed-kilometer-per-hour",
+    "km/u": "speed-kilometer-per-hour",
     "kph": "speed-kilometer-per-hour",
     "m/s": "speed-meter-per-second",
     "mph": "speed-mile-per-hour",

@@ -14,6 +14,7 @@ CONTEXT: tuple[Rule, ...] = (
     web.mails,
     web.addresses,
     web.tags,
+    numbers.bare_fractions,
     calendar.dates,
     calendar.decades,
     numbers.phones,

@@ -13,13 +13,13 @@ _WORDS = "thousand|million|billion|trillion"
 
 
 def money(text: str, words: Words) -> str:
-    """$3.50, 3,50 €, 5 USD, $2 million, $1.5bn."""
+    """$3.50, 3,50 €, 5 USD, $2 million, $1.5bn, $2M."""
     symbols = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
     number = pattern(words.spelling)
-    scale = rf"(?:\s({_WORDS})\b|({'|'.join(_SCALES)})\b)?" if words.language == "en" else "()()"
+    scale = rf"(?:\s({_WORDS})\b|((?i:{'|'.join(_SCALES)}))\b)?" if words.language == "en" else "()()"
 
     def say(m: re.Match[str], sign: str, written: str, symbol: str, long: str | None, short: str | None) -> str:
-        scale = long or _SCALES.get(short or "", "")
+        scale = long or _SCALES.get((short or "").lower(), "")
         said = words.money(count(written, words.spelling), CURRENCIES[symbol], scale)
         minus = words.spelling.signs.get("minus", "") if sign else ""
         return put(m, f"{minus} {said}".strip())

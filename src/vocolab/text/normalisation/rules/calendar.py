@@ -8,6 +8,7 @@ from vocolab.text.normalisation.rules.numbers import put
 from vocolab.text.normalisation.words import Words
 
 _DAY, _YEAR = r"(0?[1-9]|[12]\d|3[01])", r"(1\d{3}|20\d{2})"
+_CLOCK = r"(?:\d\d?:\d\d(?:\s?[ap]\.?m\b\.?)?|\d\d?\s?[ap]m)"
 _NEXT = r"(?![\w/.-]*\d)"
 _BEFORE = re.compile(r"([^\W\d_]+)\s*$")
 
@@ -65,8 +66,9 @@ def _before(m: re.Match[str]) -> str:
 
 
 def times(text: str, words: Words) -> str:
-    """10:30, 10:30:15, 10h30, 10:30 Uhr, 5 p.m."""
-    hours = words.spelling.hours
+    """10:30, 10:30:15, 10h30, 10:30 Uhr, 5 p.m., 10:00-12:00."""
+    hours, to = words.spelling.hours, words.spelling.signs.get("to", "—")
+    text = re.sub(rf"(?<![\w.,:/-])({_CLOCK}) ?[-–] ?(?={_CLOCK}(?![\w:-]))", rf"\1 {to} ", text)
     half = r"(?:\s?([ap])\.?\s?m\b(?:\.(?!\s*$|\s+[A-Z]))?)"
 
     def say(m: re.Match[str]) -> str:

@@ -59,6 +59,13 @@ def ordinals(text: str, words: Words) -> str:
     return re.sub(rf"(?<![\w.,])({whole})[-.’']?({suffixes})(?!\w)", say, text, flags=re.IGNORECASE)
 
 
+def bare_fractions(text: str, words: Words) -> str:
+    """.5 with the zero that it lacks."""
+    if words.spelling.decimal != ".":
+        return text
+    return re.sub(r"(?<![\w.)\]])\.(?=\d)", "0.", text)
+
+
 def ranges(text: str, words: Words) -> str:
     """10–20, 1939-1945; what has more parts, such as 1-2-3, is no range."""
     to, number = words.spelling.signs.get("to"), pattern(words.spelling)
@@ -69,7 +76,10 @@ def ranges(text: str, words: Words) -> str:
 
 def cardinals(text: str, words: Words) -> str:
     """Every digit that is left."""
-    spelling, point = words.spelling, words.spelling.signs.get("point", "")
+    spelling = words.spelling
+    point = spelling.signs.get("point", "")
+    dot = point if spelling.decimal == "." else spelling.signs.get("dot", point)
+    grouped = re.compile(rf"\d{{1,3}}(?:{re.escape(spelling.group)}\d{{3}})+")
 
     def number(m: re.Match[str]) -> str:
         sign, written = m[1], count(m[2], spelling)
@@ -81,9 +91,11 @@ def cardinals(text: str, words: Words) -> str:
         return put(m, (words.counted if noun else words.number)(("-" if sign else "") + written))
 
     def version(m: re.Match[str]) -> str:
-        return put(m, f" {point} ".join(words.cardinal(int(part)) for part in m[0].split(".")))
+        if grouped.fullmatch(m[0]):  # 1.234.567, where a full stop parts thousands
+            return m[0]
+        return put(m, f" {dot} ".join(words.cardinal(int(part)) for part in m[0].split(".")))
 
-    if point:
+    if dot:
         text = re.sub(r"(?<![\d.])\d{1,9}(?:\.\d{1,9}){2,}(?![\d.]\d)", version, text)
     text = re.sub(rf"((?:(?<=^)|(?<=[\s(\[{{\"“]))[-−–])?({pattern(spelling)})", number, text)
     return re.sub(r"(?<=\w),(?=\w)", ", ", text)
