@@ -19,7 +19,7 @@ from vocolab import KNNVC, TTS
 from vocolab.errors import VocolabError
 from vocolab.export import export_onnx
 from vocolab.export.graph import TOLERANCE, Graph, _check
-from vocolab.lm import AR, NAR, Split, Unified
+from vocolab.lm import AR, NAR, MedusaHeads, Split, Unified
 from vocolab.lm.backbones import BitNet, Llama, Mixtral, RetNet, Transformer
 from vocolab.vocoders import BigVGAN, HiFiGAN, LayerWeights, Vocos
 
@@ -130,10 +130,10 @@ SIZES = {"levels": 3, "size": 16, "symbols": 64}
         (lambda: Unified(Mixtral(32, 2, 2, experts=4), **SIZES, languages=2), ["ar.onnx", "nar.onnx"]),
         (lambda: Unified(Transformer(32, 2, 2, adaptive_levels=3), **SIZES), ["ar.onnx", "nar.onnx"]),
         (lambda: AR(Transformer(32, 2, 2), **SIZES, window=6), ["ar.onnx"]),
-        (lambda: AR(Llama(32, 2, 2), **SIZES, window=6), ["ar.onnx"]),
+        (lambda: AR(Llama(32, 2, 2), **SIZES, window=6, drafts=MedusaHeads(2)), ["ar.onnx"]),
         (lambda: NAR(Transformer(32, 2, 2), **SIZES, voice_summary=True), ["nar.onnx"]),
     ],
-    ids=["llama", "mixtral", "adaptive", "window", "llama-window", "nar"],
+    ids=["llama", "mixtral", "adaptive", "window", "llama-window-drafts", "nar"],
 )
 def test_language_models(lm, files, tmp_path):
     """The export compares by itself: begun and continued, at several lengths and batches."""

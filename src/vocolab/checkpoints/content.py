@@ -40,10 +40,8 @@ def refused_folder(folder: Path) -> VocolabError:
     """Why a folder is no checkpoint, and what to give instead."""
     inside = next((path for path in (folder / "checkpoints" / LAST, folder / LAST) if path.exists()), None)
     if (folder / DEEPSPEED_TAG).is_file():
-        what, remedy = (
-            "a folder that DeepSpeed wrote",
-            f"vocolab export {folder} --format safetensors -o OUT makes a file",
-        )
+        what = "a folder that DeepSpeed wrote"
+        remedy = f"vocolab export {folder} --format safetensors -o OUT makes a file of it"
     elif inside is not None:
         what, remedy = "a run's folder, not a checkpoint", f"give {inside}"
     elif any(folder.glob("*.onnx")):
