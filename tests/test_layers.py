@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vocolab"
 ROWS = {
     "attention": 0, "audio": 0, "blocks": 0, "text": 0, "errors": 0, "files": 0, "extras": 0, "imports": 0, "parts": 0,
     "cudagraph": 0, "curves": 0, "downloads": 0, "prepared": 0, "remote": 0, "workers": 0,
-    "precision": 0, "rng": 0, "shipped": 0, "torchfile": 0, "weights": 0, "_compat": 0, "checks": 0,
+    "precision": 0, "rng": 0, "shipped": 0, "signals": 0, "torchfile": 0, "weights": 0, "_compat": 0, "checks": 0,
     "encoders": 1, "matching": 1, "vocoders": 1, "codecs": 1, "lm": 1, "metrics": 1,
     "data": 2, "checkpoints": 2,
     "pipelines": 3, "tasks": 3, "callbacks": 3, "pictures": 3,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,20 @@ def test_a_folder_of_the_hub_is_a_checkpoint(work, lm_checkpoint, speech_file, c
     assert Path("folder.wav").read_bytes() == Path("checkpoint.wav").read_bytes()
     assert main(["export", "model", "-o", "again.safetensors"]) == 0
     assert Path("again.safetensors").stat().st_size == Path("model/model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_stopped_leaves_nothing(number, work, monkeypatch, capsys):
+    own_checkpoint(Path("v.ckpt"), Vocos(12, 16, 1, 16))
+    half = []
+
+    def stopped(state, path, metadata):
+        Path(path).write_bytes(b"half")
+        half.extend(file for file in work.rglob("*") if file.is_file() and file.name != "v.ckpt")
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("vocolab.checkpoints.folder.save_file", stopped)
+    before = signal.getsignal(number)
+    assert main(["export", "v.ckpt", "-o", "model", "--format", "hf"]) == 130
+    assert half and [file.name for file in work.iterdir()] == ["v.ckpt"]
+    assert capsys.readouterr().err.splitlines()[-1] == "vocolab: interrupted" and signal.getsignal(number) is before

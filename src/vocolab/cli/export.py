@@ -19,6 +19,7 @@ from pathlib import Path
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
 from vocolab.remote import model_file, model_path
+from vocolab.signals import interrupted_by
 
 FORMATS = ("safetensors", "hf", "hifigan", "onnx")
 # The formats that take a flag.
@@ -67,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    with interrupted_by("SIGTERM", "SIGHUP"):  # what is half written is removed
+        return _export(args)
+
+
+def _export(args: argparse.Namespace) -> int:
     _check_flags(args)
     checkpoint = model_file(args.checkpoint)
     if not checkpoint.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vocolab.demo.limits import Limits
 from vocolab.errors import UsageError, VocolabError
+from vocolab.signals import interrupted_by
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -54,7 +54,7 @@ def workplace() -> Iterator[Path]:
             "no_proxy": local,
             "NO_PROXY": local,
         }
-        with _environment(settings), _interrupted_by("SIGTERM", "SIGHUP"):
+        with _environment(settings), interrupted_by("SIGTERM", "SIGHUP"):
             yield Path(os.path.realpath(folder))
 
 
@@ -124,15 +124,3 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupted_by(*names: str) -> Iterator[None]:
-    """These signals, where the system knows them, do what Ctrl-C does."""
-    numbers = [number for name in names if (number := getattr(signal, name, None))]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
