@@ -4,17 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
+# A processor with instructions for bfloat16 trains in it: 1.7 times as fast, to the same losses. Others would emulate it, slowly.
+PRECISION := $(if $(shell grep -sm1 -E 'avx512_bf16|amx_bf16' /proc/cpuinfo),--trainer.precision bf16-mixed)
 
 .PHONY: quickstart quickstart-tts test test-slow test-browser docs notebooks mutants lint bench bench-gpu bench-env metrics-env browser-env env clean
 
 quickstart: env
-	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab fit -c recipes/quickstart.yaml $(PRECISION) $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),--ckpt_path last)
 	$(BIN)/vocolab report runs/quickstart --source 3001-10-0000 --target 3002
 
 quickstart-tts: env
-	$(BIN)/vocolab fit -c recipes/quickstart-tts-vocoder.yaml $(if $(wildcard runs/quickstart-tts-vocoder/checkpoints/last.ckpt),--ckpt_path last)
-	$(BIN)/vocolab fit -c recipes/quickstart-tts.yaml $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),--ckpt_path last)
-	$(BIN)/vocolab fit -c recipes/quickstart-tts-aligned.yaml $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab fit -c recipes/quickstart-tts-vocoder.yaml $(PRECISION) $(if $(wildcard runs/quickstart-tts-vocoder/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab fit -c recipes/quickstart-tts.yaml $(PRECISION) $(if $(wildcard runs/quickstart-tts/checkpoints/last.ckpt),--ckpt_path last)
+	$(BIN)/vocolab fit -c recipes/quickstart-tts-aligned.yaml $(PRECISION) $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),--ckpt_path last)
 	$(BIN)/vocolab report runs/quickstart-tts --checkpoint runs/quickstart-tts-aligned/checkpoints/last.ckpt
 
 # Two processes of one thread each: half the time of one process of two threads. A file's tests stay in one process.

@@ -1,7 +1,7 @@
 """The update of a GAN as one CUDA graph.
 
 An update is thousands of small kernels. Launched one by one they leave a GPU idle half of the time; a graph
-(vocolab/cudagraph.py) launches them at once. What differs between updates lies in tensors that are written before each:
+(cudagraph.py) launches them at once. What differs between updates lies in tensors that are written before each:
 the batch, and the learning rates. Random numbers come from the seed that torch's generator has then.
 """
 
