@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
+from torch.overrides import TorchFunctionMode
 
+from tests.capturing import PROGRAMS
 from tests.tasks import test_vocoder
 from tests.tasks.replay import CPURecorder, Refusing
 from tests.tasks.test_vocoder import assert_equal, saved, small_task
-from vocolab.callbacks import EMA
+from vocolab.callbacks import EMA, Progress, Timing
+from vocolab.recipe.loggers import RunCSV
 from vocolab.tasks import StepDecay, VocoderTask, graph
 from vocolab.tasks.graph import WARM, GraphedUpdate, obstacle
 from vocolab.tasks.vocoder import Networks
@@ -146,6 +151,45 @@ def test_an_update_that_cannot_be_recorded_runs_as_it_is(tmp_path, mel_data, mon
     assert_equal(saved(tmp_path / "refused")["state_dict"], saved(tmp_path / "plain")["state_dict"])
     (line,) = said(caplog)
     assert "operation not permitted when stream is capturing)" in line
+
+
+class Asking(TorchFunctionMode):
+    """What asks the device for a value, or sends it one that the host has."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in PROGRAMS or (func in (torch.tensor, torch.as_tensor) and (kwargs or {}).get("device") is not None):
+            self.found.append("".join(traceback.format_stack(limit=9)))
+        return func(*args, **(kwargs or {}))
+
+
+class Between(Callback):
+    """Looks from the start of an update to that of the third one after it. A checkpoint is written before and after."""
+
+    def __init__(self):
+        self.asking, self.updates = Asking(), 0
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == 6:
+            self.asking.__enter__()
+        elif trainer.global_step == 9:
+            self.asking.__exit__(None, None, None)
+        self.updates += 6 <= trainer.global_step < 9
+
+
+@pytest.mark.parametrize("bar", [True, False])
+def test_nothing_waits_for_the_device_between_updates(tmp_path, mel_data, recorder, monkeypatch, bar):
+    """With a progress bar on a terminal, times, an average, and a log of later updates."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: bar, raising=False)
+    monkeypatch.setattr("vocolab.callbacks.progress.BAR", 1e9)
+    between = Between()
+    callbacks = [between, Timing(), EMA(0.9), Progress(every=1e9)]
+    task = small_task(cuda_graph=True, **SETTINGS)
+    run(tmp_path, task, mel_data(), 10, callbacks=callbacks, enable_progress_bar=True, logger=RunCSV(tmp_path))
+    assert "".join(between.asking.found) == "" and between.updates == 3 and recorder.replayed == 7
 
 
 class Counted:

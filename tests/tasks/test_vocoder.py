@@ -40,13 +40,11 @@ def run(
     folder: Path, task: VocoderTask, data, steps: int, resume: Path | None = None, callbacks=(), **trainer
 ) -> Trainer:
     settings = {"accelerator": "cpu", "val_check_interval": 5, "check_val_every_n_epoch": None}
-    settings |= {"num_sanity_val_steps": 0} | trainer
+    settings |= {"num_sanity_val_steps": 0, "logger": False, "enable_progress_bar": False} | trainer
     trainer = Trainer(
         max_steps=steps,
         default_root_dir=folder,
         devices=1,
-        logger=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[Checkpoint(every_n_train_steps=5), *callbacks],

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 BAR = 0.5  # seconds between two readings of the bar's metrics: a device is waited for at each
+LOSS = "train/loss"  # shown though it is not logged with `prog_bar`: that would have Lightning read it in every update
 
 
 class Progress(ProgressBar):
@@ -90,6 +91,8 @@ class Progress(ProgressBar):
 
     def _metrics(self, trainer: Trainer, module: LightningModule) -> str:
         found = self.get_metrics(trainer, module)
+        if LOSS in trainer.callback_metrics:
+            found = {LOSS: float(trainer.callback_metrics[LOSS])} | found
         return "  ".join(f"{k} {v:.4g}" for k, v in found.items() if isinstance(v, (int, float)))
 
 

@@ -174,7 +174,7 @@ class VALLETask(Task):
             gradients = [p.grad for p in self.lm.parameters() if p.grad is not None]
             torch._foreach_mul_(gradients, (UNIT / figures.tokens).to(gradients[0].dtype))
         self._tokens = self._tokens.to(figures.tokens) + figures.tokens
-        self.log("train/loss", figures.means["loss"], prog_bar=True, logger=False)
+        self.log("train/loss", figures.means["loss"], logger=False)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set without being declared
         if (self.global_step + 1) % max(every, 1) == 0:
             self._log_update(figures, optimizer)

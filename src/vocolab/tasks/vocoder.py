@@ -167,7 +167,7 @@ class VocoderTask(Task):
         terms = self.run(field(batch, "audio"), field(batch, "feats"), adversarial)
         self._count_update()
         for name, value in terms.items():
-            self.log(f"train/{name}", value, prog_bar=name == "loss")
+            self.log(f"train/{name}", value)
 
     def update(self, real: Tensor, feats: Tensor, adversarial: bool) -> Terms:
         """One update, from waveforms (B, T) and features (B, L, C); what to log of it.

@@ -26,7 +26,7 @@ def check(model, compiled, causal):
         x, lengths = torch.randn(2, length, 16), torch.tensor([length, length - 3])
         hidden = compiled(x, lengths, causal=causal).hidden
         if model.training:
-            hidden[0].square().sum().backward()
+            hidden[0].pow(3).sum().backward()
             assert hidden.isfinite().all()
         else:
             torch.testing.assert_close(hidden, model(x, lengths, causal=causal).hidden, atol=1e-5, rtol=1e-5)
@@ -61,9 +61,10 @@ def test_retention_in_chunks_compiles_with_its_backward_pass(training, causal):
     for length in LENGTHS:  # several chunks, the last one not full
         x, lengths, gradients = torch.randn(2, length, 16), torch.tensor([length, length - 3]), []
         for either in (model, compiled):
-            loss = either(x, lengths, causal=causal).hidden[0].square().sum()
+            loss = either(x, lengths, causal=causal).hidden[0].pow(3).sum()
             gradients.append(torch.autograd.grad(loss, model.blocks[0].qkvg.weight)[0])
-        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+        assert gradients[1].abs().max() > 1e-2
+        torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
 def test_a_prepared_backbone_compiles_too():

@@ -156,7 +156,7 @@ def test_no_expert_fills_zeros_of_the_size_of_all_in_the_backward_pass():
 
     torch.manual_seed(0)
     shapes, model = [], Mixtral(**SHAPE, experts=4)
-    loss = model(inputs(2, 9), torch.tensor([9, 9]), causal=True).hidden.square().sum()
+    loss = model(inputs(2, 9), torch.tensor([9, 9]), causal=True).hidden.pow(3).sum()
     with Seen():
         loss.backward()
     experts = model.model["layers"][0].mlp.experts
