@@ -253,6 +253,31 @@ def test_what_has_no_static_form_is_decoded_the_plain_way_and_that_is_said_once(
         assert frames.failed in caplog.text and "\n" not in frames.failed
 
 
+def test_a_larger_state_that_cannot_be_recorded_is_no_end(caplog):
+    """As where memory runs out half way: it goes on the plain way, from the step where it was."""
+    condition, *_ = batch()
+    model, recorded = model_of(Llama(**SMALL)), []
+
+    def first_alone(step, device):
+        if recorded:
+            raise RuntimeError("CUDA out of memory")
+        return recorded.append(step) or step
+
+    with caplog.at_level(logging.WARNING):
+        for streamed in (True, False):
+            recorded.clear()
+            quick, frames = decoding(model, capture=first_alone)
+            with torch.no_grad():
+                expected = model.generate(condition, FILTERED, seeds=SEEDS)
+                if streamed:
+                    steps = [response.steps for response in quick.first_frames(condition, FILTERED, SEEDS)]
+                    assert steps == sorted(set(steps)) and steps[-1] == expected.steps
+                else:
+                    equal(quick.generate(condition, FILTERED, seeds=SEEDS), expected)
+            assert frames.failed == "CUDA out of memory" and recorded
+    assert len(caplog.records) == 2
+
+
 def test_a_cpu_decodes_as_before():
     condition, *_ = batch()
     model = static.prepare(fast.prepare(model_of(Llama(**SMALL))))
@@ -267,7 +292,7 @@ def test_a_cuda_graph_says_what_the_plain_way_says(case):
     for name, part in vars(condition).items():
         setattr(condition, name, None if part is None else part.cuda())
     model = model_of(CASES[case](), stop=STOP.get(case, 0.0)).cuda()
-    decoder = static.StaticFrames(capacity=16, check=3)
+    decoder = static.StaticFrames(capacity=16, check=3, smallest=1)
     quick = static.prepare(fast.prepare(model), decoder)
     for sampling in (GREEDY, FILTERED):
         equal(

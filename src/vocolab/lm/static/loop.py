@@ -61,9 +61,8 @@ class StaticFrames:
         self._free: list[Session] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("capacity", "check", "smallest", "capture")
-        }  # it records its own
+        kept = "capacity", "check", "smallest", "capture"  # a copy records its own
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -80,14 +79,13 @@ class StaticFrames:
         try:
             session = self._session(model, state, len(condition), capacity, sampling, capture)
         except (Unsupported, RuntimeError) as error:
-            self.failed = str(error).strip().partition("\n")[0]
-            log.warning("decoding without a static state, which is slower on a GPU: %s", self.failed)
-            yield from frames(model, condition, sampling, seeds)
+            yield from self._plainly(error, model, condition, sampling, seeds)
             return
         numbers = [uniforms(seeds, sampling.max_ar_steps, stream=stream) for stream in (0, 1)]
         session.load(logits, state, *numbers)
         live: Tensor | None = None  # (rows of the session,) which row of the batch each is; None: all of them, in order
-        response, done = None, 0
+        response: Response | None = None
+        done = 0
         try:
             while True:
                 count = min(self.check, sampling.max_ar_steps - done, session.room - done)
@@ -101,7 +99,11 @@ class StaticFrames:
                     return
                 rows, capacity = self._rows(session.rows, going), session.capacity * (2 if done == session.room else 1)
                 if (rows, capacity) != (session.rows, session.capacity):
-                    other = self._session(model, state, rows, capacity, sampling, capture)
+                    try:
+                        other = self._session(model, state, rows, capacity, sampling, capture)
+                    except RuntimeError as error:
+                        yield from self._plainly(error, model, condition, sampling, seeds, done)
+                        return
                     kept = session.going_first(rows)
                     live = kept if live is None else live[kept]
                     other.go_on(session, kept, *(drawn[live] for drawn in numbers))
@@ -109,6 +111,22 @@ class StaticFrames:
                     session = other
         finally:
             self._give_back(session)
+
+    def _plainly(
+        self,
+        error: Exception,
+        model: FirstCodebook,
+        condition: Condition,
+        sampling: Sampling,
+        seeds: Tensor,
+        done: int = 0,
+    ) -> Iterator[Response]:
+        """From now on as without a static state; here from step `done` on."""
+        self.failed = str(error).strip().partition("\n")[0]
+        log.warning("decoding without a static state, which is slower on a GPU: %s", self.failed)
+        for response in frames(model, condition, sampling, seeds):
+            if response.steps > done:
+                yield response
 
     def _rows(self, rows: int, going: int) -> int:
         """Of a session for the rows that go on, where one of `rows` holds them now."""
