@@ -51,10 +51,14 @@ def alignment_axes(axes: Axes, added: Tensor, symbols: Sequence[str], title: str
     axes.tick_params(axis="x", labelsize=7)
 
 
+FEW = 30  # points of a curve: so few are marked
+
+
 def curve_axes(axes: Axes, curves: Mapping[str, np.ndarray], xlabel: str = "updates") -> None:
     """Draw named curves, (N, 2) of x and y each."""
     for name, points in curves.items():
-        axes.plot(points[:, 0], points[:, 1], label=name, linewidth=1)
+        marker = "o" if len(points) < FEW else ""
+        axes.plot(points[:, 0], points[:, 1], label=name, linewidth=1, marker=marker, markersize=3)
     axes.set_xlabel(xlabel, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)

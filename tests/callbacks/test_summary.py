@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.tiny_run import corpus, recipe, shards, work
-from vocolab.callbacks.summary import draw_curves
+from vocolab.callbacks.curves import draw_curves
 from vocolab.cli import main
 from vocolab.data.shards.manifest import NAME, read_manifest, write_manifest
 from vocolab.data.statistics import statistics
@@ -35,13 +35,15 @@ def test_a_run_explains_itself(recipe):
     assert fit(*more, "--trainer.callbacks", "[tests.callbacks.test_summary.StopAtFour]") == 0
     text = (RUN / "README.md").read_text()
     assert "Stopped: 4 of 12 updates" in text and "`vocolab fit -c config.yaml --ckpt_path last`" in text
-    assert fit(*more) == 0
+    assert fit(*more, "--trainer.callbacks+", "{Samples: 1}") == 0
     text = (RUN / "README.md").read_text()
     assert "`VocoderTask` with `Vocos`" in text and "Finished: 12 of 12 updates" in text
     last = read_run(RUN)["val/mel_l1"][-1]
-    assert f"| `val/mel_l1` | {last[1]:.4g} | 12 |" in text
+    assert f"| `val/mel_l1` | {last[1]:.4g} | 12 | difference of log-mel spectra (nepers; less is better) |" in text
+    assert "\nTrain `vocoder` to turn features back into their speech.\n" in text
     assert "| train | 4 | " in text and "| val | 2 | " in text and "vocolab convert SOURCE.wav" in text
-    assert "- command: `vocolab fit -c tiny.yaml --ckpt_path last --trainer.max_steps 12`" in text
+    assert "- command: `vocolab fit -c tiny.yaml --ckpt_path last --trainer.max_steps 12 " in text
+    assert "| `samples/step=…/KEY.wav` | " in text and " minutes (validations left out)" in text
     for name in ("config.yaml", "metrics.csv", "curves.png", "checkpoints", "tensorboard"):
         assert f"| `{name}` |" in text and (RUN / name).exists()
 
@@ -49,6 +51,10 @@ def test_a_run_explains_itself(recipe):
     assert {"data/train_seconds", "data/val_minutes_a_speaker"} <= {*board.Tags()["histograms"]}
     assert len(board.Histograms("data/train_seconds")) == 1  # told once, though the run was resumed
     assert "data/text_summary" in board.Tags()["tensors"]
+    (original,) = (RUN / "samples" / "original").iterdir()
+    assert {*board.Tags()["audio"]} == {original.stem, f"original/{original.stem}"}
+    assert board.Tags()["images"] == [original.stem] and len(board.Audio(original.stem)) == 4  # at 6, 8, 10 and 12
+    assert len(board.Audio(f"original/{original.stem}")) == 1
 
 
 def test_a_readme_of_one_s_own_stays(recipe):

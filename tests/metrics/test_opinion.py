@@ -29,6 +29,8 @@ def test_pesq(speech):
         value(PESQ(), torch.zeros(16000), speech[:16000])
     with pytest.raises(Unmeasured, match="PESQ: "):
         value(PESQ(), speech[:2000], speech[:2000])
+    with pytest.raises(Unmeasured, match="PESQ: "):
+        value(PESQ(), speech * 1e-30, speech)
 
 
 @pytest.mark.slow

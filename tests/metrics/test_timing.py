@@ -17,6 +17,15 @@ def test_too_long_and_too_short_do_not_make_up_for_each_other():
     assert DurationRatio().measure(Heard(whole, 16000, whole))[0] == 1
 
 
+def test_nothing_is_said():
+    """A language model may end at once."""
+    heard = Heard(torch.zeros(0), 16000, torch.ones(16000), took=0.1, stopped=True)
+    for metric in (DurationRatio(), RealTimeFactor()):
+        with pytest.raises(Unmeasured, match="nothing is said"):
+            metric.measure(heard)
+    assert Ended().measure(heard) == (0, 1) and Stopped().measure(heard) == (1, 1)
+
+
 def test_the_real_time_factor_is_of_all_speech_together():
     numbers = [RealTimeFactor().measure(Heard(torch.ones(16000 * s), 16000, took=t)) for s, t in ((1, 0.5), (9, 1.5))]
     assert RealTimeFactor().pool(np.array(numbers)) == pytest.approx(0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 class Samples(Callback):
     """Write the first `count` utterances of each validation, vocoded, with a picture of their mels beside the
-    original's, into RUN/samples/step=%08d, and hand them to TensorBoard and W&B where those log.
+    original's, into RUN/samples/step=%08d, and the original into RUN/samples/original; hand them to TensorBoard and W&B
+    where those log.
     """
+
+    FILES: ClassVar[dict[str, str]] = {  # what the files are, for the run's README
+        "KEY.wav": "a held-out utterance, vocoded; the recording is `samples/original/KEY.wav`",
+        "KEY.png": "log-mels of both, over seconds",
+    }
 
     def __init__(self, count: int = 5):
         self.count = count
@@ -54,6 +60,11 @@ class Samples(Callback):
         write(folder / f"{key}.wav", fake, sample_rate, overwrite=True)
         mels = {"original": log_mel(real, sample_rate), "vocoded": log_mel(fake, sample_rate)}
         figure = mel_figure(mels, folder / f"{key}.png")
+        original = folder.parent / "original" / f"{key}.wav"
+        if not original.exists():
+            write(original, real, sample_rate)
+            for logger in trainer.loggers:
+                log_audio(logger, f"original/{key}", real, sample_rate, step)
         for logger in trainer.loggers:
             log_sample(logger, key, fake, sample_rate, figure, step)
 
@@ -80,11 +91,18 @@ class Predictions(Callback):
 
 def log_sample(logger: Any, key: str, wav: Tensor, sample_rate: int, picture: Path, step: int) -> None:
     """Hand a waveform (T,) and its picture to a logger, if it is one that shows them."""
+    log_audio(logger, key, wav, sample_rate, step)
     if isinstance(logger, TensorBoardLogger):
         from matplotlib.image import imread
 
-        logger.experiment.add_audio(key, wav[None], step, sample_rate)
         logger.experiment.add_image(key, torch.from_numpy(imread(picture)[..., :3].copy()), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        logger.log_audio("audio/" + key, [wav.numpy()], step=None, sample_rate=[sample_rate])
         logger.log_image("mel/" + key, [str(picture)])
+
+
+def log_audio(logger: Any, name: str, wav: Tensor, sample_rate: int, step: int) -> None:
+    """Hand a waveform (T,) to a logger, if it is one that plays them."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_audio(name, wav[None], step, sample_rate)
+    elif isinstance(logger, WandbLogger):
+        logger.log_audio(f"audio/{name}", [wav.numpy()], step=None, sample_rate=[sample_rate])

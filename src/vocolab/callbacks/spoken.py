@@ -6,14 +6,14 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vocolab.audio import log_mel, write
-from vocolab.callbacks.samples import log_sample
+from vocolab.callbacks.samples import log_audio, log_sample
 from vocolab.codecs.base import Codec
 from vocolab.data.batches import SpeechBatch
 from vocolab.errors import VocolabError
@@ -48,10 +48,20 @@ class SpokenSamples(Callback):
     Where the codec cannot decode, only pictures without mels are written.
     """
 
+    FILES: ClassVar[dict[str, str]] = {  # what the files are, for the run's README
+        "KEY.wav": "a held-out text, spoken in the voice of a prompt",
+        "KEY-first.wav": "its first codebook alone",
+        "KEY-given.wav": "the other codebooks predicted from the recording's own first one",
+        "KEY-reference.wav": "the recording of the text, by the codec: the best that the model could do",
+        "KEY-prompt.wav": "the prompt, by the codec",
+        "KEY.png": "codes, log-mels, and how much each symbol of the text adds to each frame",
+    }
+
     def __init__(self, count: int = 2):
         self.count = count
         self._taken = 0
         self._mute = False
+        self._told: set[str] = set()  # utterances whose reference and prompt the loggers have
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._taken = 0
@@ -109,6 +119,9 @@ class SpokenSamples(Callback):
         if codec is not None:
             for logger in trainer.loggers:
                 log_sample(logger, key, wavs[""], codec.sample_rate, figure, trainer.global_step)
+                for name in () if key in self._told else ("reference", "prompt"):
+                    log_audio(logger, f"{name}/{key}", wavs[name], codec.sample_rate, trainer.global_step)
+            self._told.add(key)
 
 
 def _alignment(task: VALLETask, condition: Condition, spoken: list[Version]) -> Alignment | None:

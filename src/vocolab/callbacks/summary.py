@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
+import inspect
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from vocolab.curves import read_run
+from vocolab.callbacks.curves import draw_curves
+from vocolab.callbacks.meanings import meaning
+from vocolab.callbacks.timing import Timing
 from vocolab.data.shards.manifest import versions
 from vocolab.data.statistics import Statistics, statistics
-from vocolab.errors import VocolabError
 from vocolab.files import atomic
-from vocolab.pictures import curve_axes
 
 MARK = "<!-- written by vocolab fit, and written over by it -->"
 ALWAYS = ("config.yaml", "metrics.csv", "checkpoints")  # there in the end, if not yet
-FEW = 10  # points of the longest curve: with fewer there is nothing to see
 FILES = {
     "config.yaml": "the whole recipe; `vocolab fit -c config.yaml` repeats the run",
     "metrics.csv": "what was logged, a row each time; a column a metric",
@@ -88,14 +88,16 @@ class Summary(Callback):
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
         parts = [f"`{type(part).__name__}`" for part in module.children() if next(part.parameters(), None) is not None]
         what = f"`{type(module).__name__}` with {', '.join(parts)}; {trained:,} trained parameters."
-        state_now = f"{state[:1].upper()}{state[1:]}: {done:,}{of} updates, {_now()}."
-        lines = [MARK, "", f"# {folder.resolve().name}", "", f"A run of vocolab: {what}", "", state_now, ""]
+        state_now = f"{state[:1].upper()}{state[1:]}: {done:,}{of} updates{_training_time(trainer)}, {_now()}."
+        does = inspect.getdoc(type(module)) or ""
+        lines = [MARK, "", f"# {folder.resolve().name}", "", f"A run of vocolab: {what}", ""]
+        lines += [" ".join(does.split("\n\n")[0].split()), "", state_now, ""]
         if state != "finished":
             lines += ["If no process is at work, go on with `vocolab fit -c config.yaml --ckpt_path last`.", ""]
         lines += [*self._measured(), *self._about_data(trainer), "## Files", "", "| file | what |", "|---|---|"]
-        lines += [
-            f"| `{name}` | {what} |" for name, what in FILES.items() if name in ALWAYS or (folder / name).exists()
-        ]
+        for name, what in FILES.items():
+            if name in ALWAYS or (folder / name).exists():
+                lines += [f"| `{name}` | {what} |", *(_samples(trainer) if name == "samples" else [])]
         lines += ["", *_use(module), "", *self._about_machine(trainer)]
         with atomic(folder / "README.md") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -103,8 +105,11 @@ class Summary(Callback):
     def _measured(self) -> list[str]:
         if not self._results:
             return []
-        rows = [f"| `{name}` | {value:.4g} | {step:,} |" for name, (step, value) in sorted(self._results.items())]
-        return ["## Last validation", "", "| metric | value | update |", "|---|---|---|", *rows, ""]
+        rows = [
+            f"| `{name}` | {value:.4g} | {step:,} | {meaning(name)} |"
+            for name, (step, value) in sorted(self._results.items())
+        ]
+        return ["## Last validation", "", "| metric | value | update | what it is |", "|---|---|---|---|", *rows, ""]
 
     def _about_data(self, trainer: Trainer) -> list[str]:
         assert self._data is not None
@@ -144,33 +149,26 @@ def log_data(logger: Any, data: Statistics) -> None:
         logger.experiment.log(histograms)
 
 
-def draw_curves(folder: Path) -> None:
-    """FOLDER/curves.png: losses of training above, figures of validation below. A few points are not drawn."""
-    try:
-        curves = read_run(folder)
-    except VocolabError:  # nothing was logged
-        return
-    del curves["step"]
-    if max(map(len, curves.values()), default=0) < FEW:
-        return
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    for axes, kind in zip(figure.subplots(2, 1), ("train/", "val/"), strict=True):
-        named = {name: points for name, points in curves.items() if name.startswith(kind)}
-        losses = {name: points for name, points in named.items() if "acc" not in name and name != "train/lr"}
-        curve_axes(axes, losses)
-        axes.set_yscale("log" if losses and min(p[:, 1].min() for p in losses.values()) > 0 else "linear")
-        axes.set_title({"train/": "training", "val/": "validation"}[kind], loc="left", fontsize=9)
-    with atomic(folder / "curves.png") as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
 def _use(module: LightningModule) -> list[str]:
     """The commands for the trained model."""
     command = 'synthesize "A text."' if hasattr(module, "lm") else "convert SOURCE.wav"
     lines = [f"vocolab {command} --ref VOICE.wav --checkpoint checkpoints/last.ckpt -o out.wav", "vocolab report ."]
     return ["## Use", "", "In this folder:", "", "```sh", *lines, "```"]
+
+
+def _samples(trainer: Trainer) -> list[str]:
+    """What the files of `samples` are, as the callbacks that write them say."""
+    return [row for callback in trainer.callbacks for row in _rows_of(getattr(callback, "FILES", {}))]
+
+
+def _rows_of(files: Mapping[str, str]) -> list[str]:
+    return [f"| `samples/step=…/{name}` | {what} |" for name, what in files.items()]
+
+
+def _training_time(trainer: Trainer) -> str:
+    """How long the updates took, where `Timing` knows it."""
+    seconds = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, Timing))
+    return f" in {seconds / 60:,.1f} minutes (validations left out)" if seconds else ""
 
 
 def _is_ours(path: Path) -> bool:

@@ -40,6 +40,8 @@ class PESQ(Metric):
             reason = error.args[0] if error.args else type(error).__name__
             told = reason.decode() if isinstance(reason, bytes) else str(reason)
             raise Unmeasured(f"PESQ: {told.rstrip('.!').lower()}") from error
+        except ValueError as error:  # of speech so faint that nothing is left of it
+            raise Unmeasured(f"PESQ: {error}") from error
 
 
 class DNSMOS(Metric):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vocolab.metrics.base import Heard, Metric, Numbers, Unmeasured
 
+NOTHING = "nothing is said"  # as by a language model that ends at once
+
 
 class DurationRatio(Metric):
     """The longer of speech and recording over the shorter: too long and too short do not make up for each other."""
@@ -13,6 +15,8 @@ class DurationRatio(Metric):
 
     def measure(self, heard: Heard) -> Numbers:
         shorter, longer = sorted((heard.seconds, len(heard.reference_at(heard.rate)) / heard.rate))
+        if not shorter:
+            raise Unmeasured(NOTHING)
         return longer / shorter, 1.0
 
 
@@ -39,6 +43,8 @@ class RealTimeFactor(Metric):
     def measure(self, heard: Heard) -> Numbers:
         if heard.took is None:
             raise Unmeasured("the speech was there already")
+        if not heard.seconds:
+            raise Unmeasured(NOTHING)
         return heard.took, heard.seconds
 
 
