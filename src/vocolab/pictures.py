@@ -106,13 +106,14 @@ def spoken_figure(
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     for one, (title, value) in zip(axes, codes.items(), strict=False):
-        codes_axes(one, value, f"codes, {title}")
+        codes_axes(one, value, f"codes, {title}", hop_seconds)
     if alignment is not None:
         alignment_axes(
             axes[-1], *alignment, "how much each symbol adds to each frame of the first codebook", hop_seconds
         )
     for one, (title, mel) in zip(axes[len(codes) :], mels.items(), strict=False):
         mel_axes(one, mel, title, hop_seconds)
+    axes[-1].set_xlabel("seconds", fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return path

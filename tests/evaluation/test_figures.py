@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vocolab.evaluation.figures import figures
-from vocolab.evaluation.results import unmeasured_lines
+from vocolab.evaluation.results import nothing_measured, unmeasured_lines
 from vocolab.evaluation.rows import Row
 from vocolab.metrics import STOI
 from vocolab.metrics.choice import all_metrics
@@ -30,6 +30,17 @@ def test_a_metric_of_another_task_is_not_missed():
 def test_of_what_was_asked_for_it_is_said_that_no_task_has_it():
     found, unmeasured = figures(ROWS[:2], [METRICS["similarity_margin"]], 0)
     assert not found and unmeasured == {"similarity_margin": {"no voice was converted": 2}}
+
+
+def test_why_nothing_could_be_measured():
+    """A reason is said once."""
+    row = Row("a", unmeasured={"stoi": "too short", "mcd": "silent", "pesq": "too short"})
+    assert nothing_measured([row, row]) == (
+        "nothing could be measured (stoi, pesq: too short; mcd: silent)",
+        "a and 1 more",
+        "give other speech",
+    )
+    assert nothing_measured([row, Row("b", numbers={"stoi": [1.0, 1.0]})]) is None
 
 
 def test_what_is_there_already_is_not_measured_as_a_model_is():

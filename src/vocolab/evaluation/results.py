@@ -97,7 +97,10 @@ def nothing_measured(rows: Sequence[Row]) -> tuple[str, str, str] | None:
     if any(row.numbers for row in rows):
         return None
     first = rows[0]
-    why = first.failed or "; ".join(f"{name}: {why}" for name, why in first.unmeasured.items())
+    reasons: dict[str, list[str]] = {}
+    for name, reason in first.unmeasured.items():
+        reasons.setdefault(reason, []).append(name)
+    why = first.failed or "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"nothing could be measured ({why})", f"{first.key}{more}", "give other speech"
 
