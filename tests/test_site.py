@@ -138,7 +138,7 @@ def test_nothing_is_fetched_to_show_a_page(site):
 
 def test_a_link_to_a_sound_is_a_player_of_a_file_that_is_there(site):
     sounds = re.findall(r'<audio [^>]*src="([^"]+)"', (site / "index.html").read_text())
-    assert len(sounds) == 3 and all((site / sound).stat().st_size > 10000 for sound in sounds)
+    assert len(sounds) == 7 and all((site / sound).stat().st_size > 10000 for sound in sounds)
 
 
 @pytest.mark.parametrize("broken", ["[x](nowhere.md)", "[x](convert.md#nowhere)", "[x](#nowhere)", "![x](nowhere.png)"])
