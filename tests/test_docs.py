@@ -83,7 +83,7 @@ def lay_out(place: Path, corpus: Path) -> None:
     voice, _ = audio.read(corpus / "synth/3002/10/3002-10-0001.opus")
     files = {name: speech[:32000] for name in ("speech", "source", "converted", "recordings/a")}
     files |= {name: voice[:48000] for name in ("voice", "ref1", "ref2", "target/one", "target/two", "voice/one")}
-    for name, wav in (files | {"voice/two": voice, "hours/of/speech": voice, "short": voice[:200]}).items():
+    for name, wav in (files | {"voice/two": voice, "hours/of/speech": voice, "short": voice[20000:20200]}).items():
         audio.write(place / f"{name}.{'flac' if name.startswith('hours') else 'wav'}", wav, rate)
     (place / "notes.txt").write_text("not a model")
     (place / "broken.wav").write_bytes(b"RIFF and no more")

@@ -15,7 +15,9 @@ import urllib.request
 
 import pytest
 
+from vocolab.checkpoints import export_hifigan
 from vocolab.cli import main
+from vocolab.vocoders import HiFiGAN
 
 
 @pytest.fixture
@@ -92,6 +94,17 @@ def test_what_is_no_checkpoint(demo, flag, tmp_path, lm_checkpoint):
     assert status == 1 and "text.ckpt" in line
     status, line = demo("--checkpoint", str(lm_checkpoint))
     assert status == 1 and str(lm_checkpoint) in line
+    assert list(tmp_path.glob("vocolab-demo-*")) == []
+
+
+def test_an_encoder_that_is_not_there_is_told_before_anybody_visits(demo, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.setattr("vocolab.demo.server.wait", lambda: pytest.fail("the page is served"))
+    status, line = demo("--encoder", "none.pt")
+    assert status == 1 and "none.pt" in line
+    export_hifigan(HiFiGAN(in_channels=16, projection=8, channels=16), tmp_path / "g_00000001.pt")
+    status, line = demo("--checkpoint", "g_00000001.pt")
+    assert status == 2 and line.startswith("the checkpoint names no encoder") and "--encoder" in line
     assert list(tmp_path.glob("vocolab-demo-*")) == []
 
 

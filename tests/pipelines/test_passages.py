@@ -46,6 +46,17 @@ def test_pieces_are_as_long_as_the_texts_of_the_training(lm_checkpoint, tmp_path
     assert 70 < longest(longest_text=100, prompt="prefix", ref_text="so it was all the way") <= 79
 
 
+def test_punctuation_that_the_model_leaves_out_does_not_lengthen_a_text(tmp_path):
+    """A sentence as long as the longest of the training is one piece, with marks at its end or not."""
+    path = tiny.write(tmp_path / "a.ckpt", tiny.language_model(), tiny.codec(), longest_text=70)
+    tts, sentence = TTS.from_checkpoint(path), "so it was all the way " * 3 + "home"
+    assert len(sentence) == 70 and "!" not in tts.symbols.symbols
+    for text in (sentence, sentence + "!", sentence.replace("way so", "way: so") + "?!"):
+        found = passages.read(tts, text)
+        assert [len(ids) for ids in found.ids] == [72], text
+    assert len(passages.read(tts, sentence + "s").ids) == 2
+
+
 def test_a_text_of_one_piece_is_as_the_model_says_it(tts):
     part = say(tts, "hello there")[0]
     assert torch.equal(part.wav, part.spoken.wav) and (part.number, part.of) == (1, 1)

@@ -176,10 +176,12 @@ def longest_piece(tts: TTS, sampling: Sampling, language: str | None = None, ref
     fits.
     """
     seconds = sampling.max_ar_steps * tts.codec.hop / tts.sample_rate
-    known = tts.longest_text if ref_text is None else tts.longest_text - len(tts.reader.symbols_of(ref_text, language))
+    known = tts.longest_text if ref_text is None else tts.longest_text - tts.reader.length_of(ref_text, language)
     return max(SHORTEST, min(known, int(SLOW * seconds)))
 
 
 def _measure(tts: TTS, part: str, language: str | None) -> int:
-    """How many symbols a part of a text has; marks alone, of which a phonemiser makes none, count as characters."""
-    return len(tts.reader.symbols_of(part, language)) if has_letters(part) else len(part)
+    """How many symbols of a part of a text the model reads. Marks alone, of which it may read none, count as
+    characters.
+    """
+    return tts.reader.length_of(part, language) if has_letters(part) else len(part)

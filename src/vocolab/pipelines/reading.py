@@ -73,6 +73,10 @@ class Reader:
         """The symbols of a text, as in training; also of those that the model never saw."""
         return self.text.symbols(text, self.language(language)[1])
 
+    def length_of(self, text: str, language: str | None = None) -> int:
+        """How many symbols of a text the model reads; punctuation that it never saw is none of them."""
+        return self.symbols.count(self.symbols_of(text, language))
+
     def can_say(self, text: str, language: str | None = None) -> bool:
         """Whether the model knows any symbol of a text."""
         return self.symbols.can_say(self.symbols_of(text, language))

@@ -37,16 +37,22 @@ class SymbolMap:
         full stop would make noise of it. Where it parted words (`well-known`), a space does. Any other becomes `<unk>`,
         and is counted in `unknown`.
         """
-        symbols = list(symbols)
-        left_out = [symbol for symbol in symbols if symbol not in self._ids and is_punctuation(symbol)]
-        if left_out:
-            self.left_out.update(left_out)
-            parted = (SPACE if s in left_out and s not in APOSTROPHES else s for s in symbols)
-            kept = single_spaces(s for s in parted if s not in left_out)
-        else:
-            kept = symbols
+        kept, left_out = self._parted(list(symbols))
+        self.left_out.update(left_out)
         self.unknown.update(symbol for symbol in kept if symbol not in self._ids)
         return [self._ids[BEGIN], *(self._ids.get(symbol, 0) for symbol in kept), self._ids[END]]
+
+    def count(self, symbols: Iterable[str]) -> int:
+        """How many of the symbols `ids` gives an id to: all but the punctuation that it leaves out."""
+        return len(self._parted(list(symbols))[0])
+
+    def _parted(self, symbols: list[str]) -> tuple[list[str], list[str]]:
+        """The symbols that are read, and the punctuation that is left out."""
+        left_out = [symbol for symbol in symbols if symbol not in self._ids and is_punctuation(symbol)]
+        if not left_out:
+            return symbols, []
+        parted = (SPACE if s in left_out and s not in APOSTROPHES else s for s in symbols)
+        return single_spaces(s for s in parted if s not in left_out), left_out
 
     def can_say(self, symbols: Iterable[str]) -> bool:
         """Whether any letter or digit of a text is known; in a text without one, whether any symbol is."""
