@@ -22,6 +22,7 @@ __all__ = ["checkpoint"]
 WORKING = ("convert", "evaluate", "export", "plot", "recipes", "synthesize")
 # Commands whose files are not at hand in small: the converter's own training, draft heads, official weights.
 ELSEWHERE = ("runs/converter/", "medusa", "WavLM-Large.pt")
+SLOW = {"onnx", "nearest_voice"}  # seconds of writing graphs, of recognising words and voices
 RECIPE = """
 data: {{corpus: {{class_path: Folder, init_args: {{root: {root}, val: 0.25}}}}}}
 model: {{class_path: VocoderTask, init_args: {{vocoder: {{class_path: Vocos}}}}}}
@@ -101,7 +102,7 @@ def quick(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [pytest.param(words, marks=[pytest.mark.slow] if "onnx" in words else []) for words in SHOWN.values()],
+    [pytest.param(words, marks=[pytest.mark.slow] if SLOW & set(words) else []) for words in SHOWN.values()],
     ids=SHOWN.keys(),
 )
 def test_it_does_its_work(words, place, capfdbinary, monkeypatch, tmp_path):
