@@ -89,7 +89,7 @@ class Summary(Callback):
         parts = [f"`{type(part).__name__}`" for part in module.children() if next(part.parameters(), None) is not None]
         what = f"`{type(module).__name__}` with {', '.join(parts)}; {trained:,} trained parameters."
         state_now = f"{state[:1].upper()}{state[1:]}: {done:,}{of} updates{_training_time(trainer)}, {_now()}."
-        does = inspect.getdoc(type(module)) or ""
+        does = inspect.cleandoc(type(module).__doc__ or "")
         lines = [MARK, "", f"# {folder.resolve().name}", "", f"A run of vocolab: {what}", ""]
         lines += [" ".join(does.split("\n\n")[0].split()), "", state_now, ""]
         if state != "finished":
