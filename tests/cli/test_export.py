@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from tests.test_checkpoints import own_checkpoint, wavlm_generator
 from vocolab.cli import main
+from vocolab.files import atomic_folder
 from vocolab.vocoders import Vocos
 
 
@@ -93,3 +96,19 @@ def test_one_that_is_stopped_leaves_nothing(number, work, monkeypatch, capsys):
     assert main(["export", "v.ckpt", "-o", "model", "--format", "hf"]) == 130
     assert half and [file.name for file in work.iterdir()] == ["v.ckpt"]
     assert capsys.readouterr().err.splitlines()[-1] == "vocolab: interrupted" and signal.getsignal(number) is before
+
+
+def test_what_a_killed_one_left_is_removed_by_the_next(work, capsys, monkeypatch):
+    own_checkpoint(Path("v.ckpt"), Vocos(12, 16, 1, 16))
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "getpid", lambda: ended.pid)
+        with atomic_folder("old", ()) as left:
+            pass
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    Path("old").rmdir()
+    assert main(["export", "v.ckpt", "-o", "m.safetensors"]) == 0
+    assert sorted(file.name for file in work.iterdir()) == ["m.safetensors", "v.ckpt"]
+    assert "removed what a killed run left unfinished" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vocolab.cli.outputs import clear_leftovers
 from vocolab.errors import UsageError, VocolabError
 from vocolab.files import local_path
 from vocolab.remote import model_file, model_path
@@ -77,6 +78,7 @@ def _export(args: argparse.Namespace) -> int:
     checkpoint = model_file(args.checkpoint)
     if not checkpoint.exists():
         raise VocolabError("no such file", checkpoint, "correct CKPT")
+    clear_leftovers([args.output.absolute().parent])
     if args.format == "hf":
         return _folder(args, checkpoint)
     if args.format == "onnx":
