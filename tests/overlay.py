@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,29 @@ LISTS = {"channels": 4, "groups": 1}  # of a discriminator: as many as there are
 
 def overlay(name: str, folder: Path) -> list[str]:
     """The flags that make a recipe tiny; the file they name lies in `folder`."""
+    path = folder / f"{name}.overlay.yaml"
+    path.write_text(settings(name))
+    own = ROOT / "tests" / "conf" / f"{name}.yaml"
+    return ["-c", str(path), *(["-c", str(own)] if own.is_file() else [])]
+
+
+@cache
+def settings(name: str) -> str:
+    """The content of that file."""
     config = load_recipe(ROOT / "recipes" / f"{name}.yaml").config.as_dict()
     accumulated = min(config["trainer"]["accumulate_grad_batches"], 2)
     trainer = {"max_steps": 2, "val_check_interval": 2 * accumulated, "limit_val_batches": 1, "log_every_n_steps": 1}
     trainer |= {"enable_model_summary": False, "accumulate_grad_batches": accumulated}
     data = {key: shrink(config["data"][key], DATA) for key in ("encoder", "batches")}
     data |= {"codec": shrink(config["data"]["codec"], CODEC), "workers": 0}
+    data |= {"prepare_workers": 1}  # another process would import torch for a second of work
     whole = {
         "trainer": trainer,
         "checkpoint": {"every_n_train_steps": 2},
         "data": {key: value for key, value in data.items() if value not in ({}, None)},
         "model": shrink(config["model"], MODEL | TRAINING),
     }
-    path = folder / f"{name}.overlay.yaml"
-    path.write_text(yaml.safe_dump(whole))
-    own = ROOT / "tests" / "conf" / f"{name}.yaml"
-    return ["-c", str(path), *(["-c", str(own)] if own.is_file() else [])]
+    return yaml.safe_dump(whole)
 
 
 def shrink(part: Any, sizes: dict[str, Any]) -> Any:

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback
 
@@ -55,6 +57,16 @@ def command(*arguments: str | Path, cwd: Path = ROOT, status: int = 0, **more: s
             pass
     assert process.returncode == status, out + err
     return err
+
+
+def await_file(path: Path, process: subprocess.Popen, seconds: float = 300) -> None:
+    """Wait until a process has written a file. Where it does not, it is killed and the test fails."""
+    until = time.monotonic() + seconds  # a start takes seconds, and minutes where much else is running
+    while not path.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    if not path.exists():
+        process.kill()
+        pytest.fail(f"no {path}: {process.communicate()[1]}")
 
 
 def saved(run: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ data:
   corpus: {class_path: LibriSpeech, init_args: {root: CORPUS}}
   encoder: {class_path: Mel, init_args: {n_mels: 20}}
   batches: {class_path: Crops, init_args: {frames: 22, size: 2}}
+  prepare_workers: 1
   seed: ${seed_everything}
 model:
   class_path: VocoderTask

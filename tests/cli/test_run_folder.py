@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cli.test_train import LAST, fit, last_line, saved, start, steps
+from tests.processes import await_file
 from vocolab.cli import main
 
 
@@ -89,10 +89,7 @@ def test_one_training_at_a_time(recipe, capsys):
     forever = ["--trainer.max_steps=100000", "--trainer.val_check_interval=50000", "--checkpoint.every_n_train_steps=3"]
     process = start("fit", "-c", "tiny.yaml", *forever)
     try:
-        for _ in range(600):
-            if LAST.exists():
-                break
-            time.sleep(0.1)
+        await_file(LAST, process)
         assert fit("--ckpt_path", "last") == 1
         line = last_line(capsys)
         assert line.startswith(f"vocolab: error: another training is at work in this folder (process {process.pid} on ")
@@ -100,7 +97,7 @@ def test_one_training_at_a_time(recipe, capsys):
         assert process.poll() is None
     finally:
         process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     # Killed, it leaves its files, and the lock is free.
     step = saved()["global_step"]
     assert fit("--ckpt_path", "last", f"--trainer.max_steps={step + 2}") == 0

@@ -442,6 +442,7 @@ trainer: {max_steps: 2, val_check_interval: 2, log_every_n_steps: 1, limit_val_b
 checkpoint: {every_n_train_steps: 2}
 data:
   corpus: {init_args: {speakers: ["3001", "3002"]}}
+  prepare_workers: 1
   codec: {init_args: {size: 16, residual_size: 16, vocoder: vocoder.ckpt}}
   batches: {init_args: {tokens: 1500, prompt_seconds: 1.0}}
   shards: shards

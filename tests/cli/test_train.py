@@ -16,6 +16,7 @@ import soundfile
 import torch
 import yaml
 
+from tests.processes import await_file
 from vocolab.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -218,7 +219,7 @@ def test_wandb_offline_keeps_the_csv(recipe, monkeypatch):
     (log,) = Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")
     media = {path.suffix for path in log.parent.rglob("media/**/*") if path.is_file()}
     assert media == {".wav", ".png", ".json"}  # tables are JSON
-    for _ in range(100):  # its own process writes the file, a moment later
+    for _ in range(600):  # its own process writes the file, a moment later
         if b"train/loss" in log.read_bytes():
             break
         time.sleep(0.1)
@@ -258,12 +259,9 @@ def test_a_run_that_is_stopped_keeps_its_last_step(signum, status, recipe):
         "50000",
     ]
     process = start("fit", "-c", "tiny.yaml", *flags)
-    for _ in range(600):
-        if LAST.exists():
-            break
-        time.sleep(0.1)
+    await_file(LAST, process)
     process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == status
     assert "Traceback" not in err
     assert saved()["global_step"] == max(steps()) + 1

@@ -25,6 +25,7 @@ data:
   text: Characters
   batches: {class_path: TokenBudget, init_args: {tokens: 700, prompt_seconds: 1.0}}
   shards: SHARDS
+  prepare_workers: 1
 model:
   class_path: VALLETask
   init_args:

@@ -73,7 +73,7 @@ def test_two_workers_killed_twice_end_in_the_same_bytes_as_one(corpus, reference
     (shards / ".work" / "tmp" / "rank0" / "stale").mkdir(parents=True, exist_ok=True)
     (shards / ".manifest-0000.tmp.json").write_text("half")
     process = start(PARTS, corpus, shards, OMP_NUM_THREADS="2")
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert digests(shards) == digests(reference)
     assert sorted(path.name for path in shards.iterdir()) == ["index", "manifest.json", "train", "val"]
