@@ -155,7 +155,7 @@ def test_a_window_is_left_out_of_the_compiled_block(case: tuple[str, dict]) -> N
 @pytest.mark.parametrize("prepared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_whole_backbone_compiles_at_two_lengths(case: tuple[str, dict], prepared: bool) -> None:
     """By hand, in eval and in training, as the model is and as it is prepared for decoding on a CPU."""
-    plain = make(case)
+    plain = make(case, layers=1)
     backbone = fast.prepare(plain) if prepared else plain
     forward = torch.compile(backbone, backend="aot_eager")
     for training in (False, True):
