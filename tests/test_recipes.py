@@ -20,6 +20,7 @@ import yaml
 
 from tests.data.speech import librispeech, libritts, vctk
 from tests.overlay import overlay
+from vocolab.callbacks import Samples, SpokenSamples
 from vocolab.checkpoints import export_hifigan
 from vocolab.cli import main
 from vocolab.recipe import Recipe, load_recipe
@@ -239,6 +240,8 @@ GOES_ON = {  # from the run before
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in sum(GOES_ON.values(), [])])
 def test_a_recipe_runs(name, paths, tmp_path, monkeypatch, capfd, request):
     monkeypatch.chdir(tmp_path)
+    for callback in (Samples, SpokenSamples):  # one picture shows what five do
+        monkeypatch.setattr(callback.__init__, "__defaults__", (1,))
     if name == "quickstart-tts":
         assert fit("quickstart-tts-vocoder", tmp_path, *paths) == 0, capfd.readouterr().err
     assert fit(name, tmp_path, *paths) == 0, capfd.readouterr().err

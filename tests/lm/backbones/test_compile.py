@@ -32,18 +32,19 @@ def check(model, compiled, causal):
             torch.testing.assert_close(hidden, model(x, lengths, causal=causal).hidden, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["Transformer", "RetNet", "Llama", "BitNet", "Mixtral"])
-def test_a_backbone_compiles(name):
-    """As one graph; only a mixture, where the data choose the experts, is in several.
+# Each pair of mode and direction costs a compilation; these two pairs have both modes and both directions.
+TRAINING, EVALUATION = (True, True), (False, False)
+BACKBONES = [(name, *pair) for name in ("Transformer", "RetNet", "Llama", "BitNet") for pair in (TRAINING, EVALUATION)]
+BACKBONES += [("Mixtral", *EVALUATION), pytest.param("Mixtral", *TRAINING, marks=pytest.mark.slow)]
 
-    Each pair of mode and direction costs a compilation; these two pairs have both modes and both directions.
-    """
+
+@pytest.mark.parametrize(("name", "training", "causal"), BACKBONES)
+def test_a_backbone_compiles(name, training, causal):
+    """As one graph; only a mixture, where the data choose the experts, is in several."""
     torch.manual_seed(0)
     more = {"experts": 2} if name == "Mixtral" else {}
-    model = getattr(backbones, name)(**SMALL, **more)
-    compiled = torch.compile(model, backend="eager", fullgraph=name != "Mixtral")
-    check(model.train(), compiled, causal=True)
-    check(model.eval(), compiled, causal=False)
+    model = getattr(backbones, name)(**SMALL, **more).train(training)
+    check(model, torch.compile(model, backend="eager", fullgraph=name != "Mixtral"), causal)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,13 @@ def test_a_backbone_compiles(name):
     ],
 )
 def test_retention_in_chunks_compiles_with_its_backward_pass(training, causal):
-    """`aot_eager` refuses an operation in place that autograd forbids. Both ways includes what is done causally."""
+    """`aot_eager` refuses an operation in place that autograd forbids. Both ways includes what is done causally.
+
+    One form for every length is what the second length brings about; asked for, it saves the form of the first alone.
+    """
     torch.manual_seed(0)
     model = backbones.RetNet(**SMALL, chunk=4, dropout=0.0).train(training)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=True)
     for length in LENGTHS:  # several chunks, the last one not full
         x, lengths, gradients = torch.randn(2, length, 16), torch.tensor([length, length - 3]), []
         for either in (model, compiled):
