@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ trainer:
   limit_val_batches: 0
   callbacks: [{class_path: tests.tasks.recording.RecordGradients, init_args: {folder: FOLDER}}]
 checkpoint: {every_n_train_steps: 100}
+data: {prepare_workers: 1}
 model: {init_args: {adversarial_from: 1, optimizer: {init_args: {lr: 1.0e-12}}}}
 """
 TWO = {"strategy": "ddp_fork", "devices": 2}
@@ -51,27 +53,34 @@ def fit(task: LightningModule, data: LightningDataModule, **settings) -> None:
     trainer.fit(task, data)
 
 
-def run(recipe: str, *flags: str) -> None:
+def run_here(recipe: str, *flags: str) -> None:
+    assert main(["fit", "-c", recipe, *flags]) == 0
+
+
+def run_ranks(recipe: str, *flags: str) -> None:
+    """In a process of its own, whose command the second rank repeats."""
     command = [sys.executable, "-m", "vocolab", "fit", "-c", recipe, *flags]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/src", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
 
 
-def gradients(folder: Path, shards: Path, corpus: Path, *flags: str) -> dict[str, dict[str, torch.Tensor]]:
+def gradients(
+    start: Callable[..., None], folder: Path, shards: Path, corpus: Path, *flags: str
+) -> dict[str, dict[str, torch.Tensor]]:
     folder.mkdir()
     (folder / "more.yaml").write_text(SETTINGS.replace("FOLDER", str(folder / "gradients")))
     more = ["-c", str(folder / "more.yaml"), "--data.corpus", str(ROOT / "configs/corpus/folder.yaml")]
     more += ["--data.corpus.root", str(corpus), "--data.corpus.val", "['*-0003']", "--data.shards", str(shards)]
-    run(str(ROOT / "recipes/quickstart.yaml"), *more, "--trainer.default_root_dir", str(folder / "run"), *flags)
+    start(str(ROOT / "recipes/quickstart.yaml"), *more, "--trainer.default_root_dir", str(folder / "run"), *flags)
     return {path.stem: torch.load(path) for path in sorted((folder / "gradients").iterdir())}
 
 
 def test_two_ranks_on_gloo_are_one_process_with_their_batches_joined(tmp_path, speech_folder):
     shards = tmp_path / "shards"
-    one = gradients(tmp_path / "one", shards, speech_folder, "--data.batches.size", "16")
+    one = gradients(run_here, tmp_path / "one", shards, speech_folder, "--data.batches.size", "16")
     ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true"]
-    two = gradients(tmp_path / "two", shards, speech_folder, "--data.batches.size", "8", *ddp)
+    two = gradients(run_ranks, tmp_path / "two", shards, speech_folder, "--data.batches.size", "8", *ddp)
     assert list(one) == list(two)
     assert [name for name in one if name.endswith("vocoder")] == [f"{step}-vocoder" for step in range(4)]
     assert [name for name in one if name.endswith("discriminator")] == [f"{step}-discriminator" for step in (1, 2, 3)]
@@ -94,8 +103,8 @@ def test_two_ranks_of_a_language_model_are_one_process_that_accumulates(tmp_path
         (tmp_path / name).mkdir()
         (tmp_path / name / "recipe.yaml").write_text(text.replace("FOLDER", str(tmp_path / name / "gradients")))
         flags[name] = [str(tmp_path / name / "recipe.yaml"), "--trainer.default_root_dir", str(tmp_path / name / "run")]
-    assert main(["fit", "-c", *flags["one"], "--trainer.accumulate_grad_batches", "2"]) == 0
-    run(*flags["two"], "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    run_here(*flags["one"], "--trainer.accumulate_grad_batches", "2")
+    run_ranks(*flags["two"], "--trainer.devices", "2", "--trainer.strategy", "ddp")
     for update in range(3):
         one, two = (torch.load(tmp_path / name / "gradients" / f"{update}.pt") for name in ("one", "two"))
         assert len(one) == len(two) > 30
