@@ -75,9 +75,9 @@ def _plain_ticks(axes: Axes) -> None:
 
 def _validation(axes: Axes, name: str, panel: Curves) -> None:
     curve_axes(axes, panel)
-    several = len(panel) > 1 or name not in panel
-    if not several:
-        axes.get_legend().remove()
+    legend = axes.get_legend()
+    if panel.keys() == {name} and legend is not None:
+        legend.remove()  # the title has the name
     told = re.sub(r" codebook \d+", " each codebook", meaning(next(iter(sorted(panel, reverse=True)))))
     title = f"validation: {name}" + (f", {told}" if told else "")
     axes.set_title(textwrap.fill(title, 85), loc="left", fontsize=8)

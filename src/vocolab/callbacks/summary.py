@@ -158,16 +158,20 @@ def _use(module: LightningModule) -> list[str]:
 
 def _samples(trainer: Trainer) -> list[str]:
     """What the files of `samples` are, as the callbacks that write them say."""
-    return [row for callback in trainer.callbacks for row in _rows_of(getattr(callback, "FILES", {}))]
+    return [row for callback in _callbacks(trainer) for row in _rows_of(getattr(callback, "FILES", {}))]
 
 
 def _rows_of(files: Mapping[str, str]) -> list[str]:
     return [f"| `samples/step=…/{name}` | {what} |" for name, what in files.items()]
 
 
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it undeclared
+
+
 def _training_time(trainer: Trainer) -> str:
     """How long the updates took, where `Timing` knows it."""
-    seconds = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, Timing))
+    seconds = sum((callback.seconds for callback in _callbacks(trainer) if isinstance(callback, Timing)), 0.0)
     return f" in {seconds / 60:,.1f} minutes (validations left out)" if seconds else ""
 
 
