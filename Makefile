@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where no NVIDIA driver is found, a CPU build of torch spares gigabytes of CUDA, if an index offers one; `make TORCH=` leaves it to pip.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,torch==2.13.0)
-# A processor with instructions for bfloat16 trains in it: 1.7 times as fast, to the same losses. Others would emulate it, slowly.
+# A processor with instructions for bfloat16 trains in it: on two cores 1.3 times as fast, to the same losses. Others would emulate it, slowly.
 PRECISION := $(if $(shell grep -sm1 -E 'avx512_bf16|amx_bf16' /proc/cpuinfo),--trainer.precision bf16-mixed)
 
 .PHONY: quickstart quickstart-tts test test-slow test-browser docs notebooks mutants lint bench bench-gpu bench-env metrics-env browser-env env clean
