@@ -36,9 +36,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return _read_safetensors(path) if _is_safetensors(path) else read_torch(path)
 
 
+def last_of(run: Path) -> Path:
+    """The newest checkpoint of a run's folder."""
+    return run / "checkpoints" / LAST
+
+
 def refused_folder(folder: Path) -> VocolabError:
     """Why a folder is no checkpoint, and what to give instead."""
-    inside = next((path for path in (folder / "checkpoints" / LAST, folder / LAST) if path.exists()), None)
+    inside = next((path for path in (last_of(folder), folder / LAST) if path.exists()), None)
     if (folder / DEEPSPEED_TAG).is_file():
         what = "a folder that DeepSpeed wrote"
         remedy = f"vocolab export {folder} --format safetensors -o OUT makes a file of it"

@@ -8,6 +8,7 @@ from typing import Any
 
 from vocolab import audio
 from vocolab.checkpoints import read_checkpoint
+from vocolab.checkpoints.content import last_of
 from vocolab.files import atomic, local_path
 from vocolab.report.speech import speech_report, wav_names
 from vocolab.report.vocoder import vocoder_report
@@ -31,7 +32,7 @@ def report(
     (default 6), beginning with that of `source`, each in its speaker's voice or in that of `target`.
     """
     run = Path(run)
-    path = checkpoint or run / "checkpoints" / "last.ckpt"
+    path = checkpoint or last_of(run)
     saved = read_checkpoint(path)
     if saved.get("vocolab", {}).get("kind") == "lm":
         found = speech_report(run, path, source, target, limit or 6, device)
@@ -68,7 +69,7 @@ def _trained(run: Path, path: Path, saved: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint that tells of the run's training: `saved`, read from `path`, or the run's last if that is not of
     the run.
     """
-    own = run / "checkpoints" / "last.ckpt"
+    own = last_of(run)
     elsewhere = run.resolve() not in local_path(path).resolve().parents
     return read_checkpoint(own) if elsewhere and own.is_file() else saved
 

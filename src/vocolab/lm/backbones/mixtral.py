@@ -6,6 +6,8 @@ capacity, so a row's result depends neither on its batch nor on later positions.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +16,7 @@ from vocolab.errors import UsageError
 from vocolab.lm.backbones.compiled import uncompiled
 from vocolab.lm.backbones.layers import Linear
 from vocolab.lm.backbones.llama import Llama
-from vocolab.lm.backbones.moe import balance_loss, places, route
+from vocolab.lm.backbones.moe import balance_loss, mix, route
 
 
 class Router(nn.Module):
@@ -38,14 +40,8 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
         # Unbound once: the gradient of `self.down_proj[expert]` would be as large as all experts, for each expert.
-        experts = zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True)
-        mixed, flat = torch.zeros_like(x), weights.flatten()
-        for matrices, place in zip(experts, places(chosen, len(self.down_proj)), strict=True):
-            if len(place):
-                position = place // chosen.shape[1]
-                share = flat[place, None] * feed_forward(x[position], *matrices)
-                mixed = mixed.index_add(0, position, share.to(mixed.dtype))
-        return mixed
+        matrices = zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True)
+        return mix(x, chosen, weights, [partial(feed_forward, gate_up=up, down=down) for up, down in matrices])
 
 
 def feed_forward(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Experts of limited capacity drop positions; a row's result then depends on its b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,17 @@ def places(chosen: Tensor, experts: int) -> Sequence[Tensor]:
     return flat.argsort(stable=True).split(counts.tolist())
 
 
+def mix(x: Tensor, chosen: Tensor, weights: Tensor, experts: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    """x (N, D) -> (N, D): the sum of what each position's `chosen` experts (N, top) make of it, with its `weights`."""
+    mixed, flat = torch.zeros_like(x), weights.flatten()
+    for expert, place in zip(experts, places(chosen, len(experts)), strict=True):
+        if len(place):
+            position = place // chosen.shape[1]
+            share = flat[place, None] * expert(x[position])
+            mixed = mixed.index_add(0, position, share.to(mixed.dtype))
+    return mixed
+
+
 class Mixture(nn.Module):
     """`experts` SwiGLU layers, of which each position uses `top`."""
 
@@ -61,16 +72,6 @@ class Mixture(nn.Module):
         """x (B, L, D), real (B, L) bool -> (B, L, D) and the balance loss of the real positions."""
         flat = x.flatten(0, 1)
         chosen, weights, probabilities = route(self.router(flat), self.top)
-        mixed = uncompiled(self.mix)(flat, chosen, weights.to(x.dtype))
+        mixed = uncompiled(mix)(flat, chosen, weights.to(x.dtype), list(self.experts))
         loss = balance_loss(chosen, probabilities, None if real is None else real.flatten())
         return mixed.view_as(x), loss
-
-    def mix(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """x (N, D) -> (N, D): the sum of each position's `chosen` experts (N, top), with its `weights`."""
-        mixed, flat = torch.zeros_like(x), weights.flatten()
-        for expert, place in zip(self.experts, places(chosen, len(self.experts)), strict=True):
-            if len(place):
-                position = place // self.top
-                share = flat[place, None] * expert(x[position])
-                mixed = mixed.index_add(0, position, share.to(x.dtype))
-        return mixed
