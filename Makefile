@@ -53,7 +53,7 @@ lint: env
 	$(BIN)/mypy
 
 bench: bench-env
-	@for script in matching update vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks train_lm $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
+	@for script in matching update attention vocoder_rtf vocoder encode convert stream converter_quality prepare loader plan padding decode length retention chunks train_lm $(if $(wildcard runs/quickstart/checkpoints/last.ckpt),quickstart_quality) $(if $(wildcard runs/quickstart-tts-aligned/checkpoints/last.ckpt),quickstart_tts_quality tts_stream long_text) $(if $(wildcard runs/quickstart-tts-medusa/checkpoints/last.ckpt),draft); do \
 		$(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; \
 	done
 

@@ -66,6 +66,33 @@ def test_it_is_the_softmax_of_the_scores(kind):
     torch.testing.assert_close(scaled_dot_product_attention(q, k, v, mask, causal=kind == "causal"), wanted)
 
 
+@pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "weights"])
+@pytest.mark.parametrize("kind", ["none", "bool", "added", "causal"])
+def test_trained_in_bfloat16_on_a_cpu_it_is_the_same(kind, autocast):
+    """Values and gradients, by two products, within what bfloat16 has; a query that sees nothing spoils nothing."""
+    torch.manual_seed(0)
+    q, k, v, wanted_by = torch.randn(4, 2, 3, 40, 16)
+    seen = torch.rand(2, 1, 1 if kind == "bool" else 40, 40) < 0.7
+    seen[..., 0] = True
+    mask = {"bool": seen, "added": torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)}.get(kind)
+
+    def run(dtype: torch.dtype, inside: bool) -> list[Tensor]:
+        given = [x.to(dtype).requires_grad_() for x in (q, k, v)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            out = scaled_dot_product_attention(*given, mask, causal=kind == "causal")
+        out.backward(wanted_by.to(out.dtype))
+        return [out, *[x.grad for x in given]]
+
+    found = run(torch.float32 if autocast else torch.bfloat16, autocast)
+    assert found[0].dtype == torch.bfloat16
+    for one, other in zip(found, run(torch.float32, False), strict=True):
+        assert (one.float() - other).norm() <= 0.01 * other.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        blind = scaled_dot_product_attention(q.requires_grad_(), k, v, torch.zeros(1, 1, 1, 40, dtype=torch.bool))
+        blind.sum().backward()
+    assert blind.isfinite().all() and q.grad.isfinite().all()
+
+
 def test_dropped_weights_keep_the_mean():
     torch.manual_seed(0)
     q = torch.zeros(1, 1, 400, 4)

@@ -16,6 +16,7 @@ from tests.lm.tiny import batch, row
 from vocolab.lm import AR, NAR, LanguageModel, Response, Sampling, Split, Unified, fast, first_codebook, static
 from vocolab.lm.backbones import Backbone, BitNet, Llama, Mixtral, RetNet, Transformer
 from vocolab.lm.backbones.bitnet import BitLinear
+from vocolab.lm.static import loop
 from vocolab.lm.static.layers import step_model
 from vocolab.lm.static.session import Session
 
@@ -79,6 +80,17 @@ def test_it_says_what_the_plain_way_says(case):
     alone, *_ = row(condition, codes, lengths, 1)
     found = quick.generate(alone, FILTERED, seeds=SEEDS[1:2])
     assert torch.equal(found.codes[0, 0], expected.codes[1, 0, : int(expected.lengths[1])])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_says_the_same_past_the_capacity_that_it_begins_with(case):
+    condition, *_ = batch()
+    model = model_of(CASES[case](), stop=-50.0)
+    sampling = dataclasses.replace(FILTERED, max_ar_steps=loop.CAPACITY + 20)
+    quick, frames = decoding(model, capacity=loop.CAPACITY, check=loop.CHECK)
+    found = quick.generate(condition, sampling, seeds=SEEDS)
+    equal(found, fast.prepare(model).generate(condition, sampling, seeds=SEEDS))
+    assert found.steps == sampling.max_ar_steps and not frames.failed
 
 
 @pytest.mark.parametrize("case", CASES)
