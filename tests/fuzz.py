@@ -136,6 +136,16 @@ def sound(rng: random.Random, folder: Path, suffixes: tuple[str, ...] = tuple(FO
         path.unlink(missing_ok=True)
         path = path.with_suffix(".wav")
         soundfile.write(os.fsencode(path), samples, rate, subtype="FLOAT", format="WAV")
+    return untimed(path)
+
+
+def untimed(path: Path) -> Path:
+    """With the time 0 in the header, where libsndfile puts the second of writing if samples are in floating point."""
+    data = bytearray(path.read_bytes())
+    place = data.find(b"PEAK")
+    if 0 <= place < 200:
+        data[place + 12 : place + 16] = bytes(4)
+        path.write_bytes(data)
     return path
 
 
@@ -161,7 +171,7 @@ def whole(rng: random.Random, folder: Path) -> Path:
 def many_rates(rng: random.Random, folder: Path) -> Path:
     path, rate, channels = folder / "case.wav", rng.randrange(4000, 192001), rng.randrange(1, 9)
     soundfile.write(path, signal(rng, rate, channels), rate, subtype=rng.choice(["FLOAT", "PCM_16"]), format="WAV")
-    return path
+    return untimed(path)
 
 
 def wrong_extension(rng: random.Random, folder: Path) -> Path:
