@@ -20,9 +20,8 @@ SHOWN = dict(zip(NAMES, [(4, 11), (2, 10), (2, 0), (7, 19), (3, 1)], strict=True
 LABELLED = """
 import matplotlib.pyplot as plt
 
-show = plt.show
 
-def show_labelled():
+def show_labelled(show=plt.show):
     for number in plt.get_fignums():
         every = plt.figure(number).axes
         assert any(axes.get_xlabel() for axes in every), "an x axis without words"
