@@ -23,7 +23,7 @@ def scaled_dot_product_attention(
     decoding then took 42 ms instead of 6 in a measurement on an H200, and each new shape of a padded batch in training
     half a second more. (pytorch issue 193893 reports wrong results besides.) So cuDNN's is left out here.
     """
-    if not q.is_cuda and not dropout and q.requires_grad and k.shape[2] <= PRODUCTS and _in_bfloat16(q):
+    if q.device.type == "cpu" and _trains_by_products(q, k, dropout):
         return _by_products(q, k, v, mask, causal)
     if not q.is_cuda:  # torch has no cuDNN here, and `sdpa_kernel` takes longer than the attention of a small step
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
@@ -31,11 +31,12 @@ def scaled_dot_product_attention(
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
 
 
-def _in_bfloat16(q: Tensor) -> bool:
-    """Whether torch would compute it in bfloat16."""
-    if torch.is_autocast_enabled(q.device.type):
-        return torch.get_autocast_dtype(q.device.type) == torch.bfloat16
-    return q.dtype == torch.bfloat16
+def _trains_by_products(q: Tensor, k: Tensor, dropout: float) -> bool:
+    """Whether gradients are asked for, no weights are dropped, and torch would compute it in bfloat16."""
+    if dropout or not q.requires_grad or k.shape[2] > PRODUCTS:
+        return False
+    autocast = torch.is_autocast_enabled("cpu")
+    return (torch.get_autocast_dtype("cpu") if autocast else q.dtype) == torch.bfloat16
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
