@@ -26,8 +26,8 @@ test: env
 
 # What takes minutes, and all tests of the metrics: some skip in `make test`, where their packages are too large or compile.
 test-slow: metrics-env browser-env
-	$(BIN)/python -m pytest -m slow -rs
-	$(BIN)/python -m pytest -rs tests/metrics tests/evaluation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs tests/metrics tests/evaluation
 
 # The page of `vocolab demo` in a real browser; where none can be had, the tests skip and say so.
 test-browser: browser-env
