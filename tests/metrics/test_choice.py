@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vocolab.errors import VocolabError
-from vocolab.metrics.choice import all_metrics, choose
+from vocolab.metrics.choice import all_metrics, choose, left_out_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluate.md"
 
@@ -19,11 +19,21 @@ def test_a_missing_package_leaves_its_metrics_out(monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
     chosen, left_out = choose(["stoi", "pesq", "cer", "wer"], all_metrics())
     assert [metric.name for metric in chosen] == ["stoi"]
-    remedy = "pip install 'vocolab[metrics]'"
-    assert left_out["pesq"] == f"the package pesq is missing: pesq: {remedy}"
-    assert left_out["cer"] == f"the package jiwer is missing: cer: {remedy}" and "wer" in left_out
-    with pytest.raises(VocolabError, match="no metric can be measured .pesq: the package pesq is missing"):
+    assert left_out_lines(left_out) == [
+        "pesq, cer, wer left out: the package pesq is missing; the package jiwer is missing: "
+        "pip install 'vocolab[metrics]'"
+    ]
+    with pytest.raises(VocolabError, match="no metric can be measured: --metrics: pesq left out: the package pesq is"):
         choose(["pesq"], all_metrics())
+
+
+def test_each_remedy_has_its_line(monkeypatch):
+    for package in ("pesq", "resemblyzer"):
+        monkeypatch.setitem(sys.modules, package, None)
+    _, left_out = choose(["stoi", "pesq", "similarity", "eer"], all_metrics())
+    first, second = left_out_lines(left_out)
+    assert first.startswith("pesq left out: ") and first.endswith(": pip install 'vocolab[metrics]'")
+    assert second.startswith("similarity, eer left out: ") and "--no-deps resemblyzer" in second
 
 
 def test_a_package_that_lacks_another_is_left_out_too(monkeypatch):
@@ -33,7 +43,8 @@ def test_a_package_that_lacks_another_is_left_out_too(monkeypatch):
     monkeypatch.setitem(sys.modules, "webrtcvad", None)
     chosen, left_out = choose(["stoi", "similarity"], all_metrics())
     assert [metric.name for metric in chosen] == ["stoi"]
-    assert "webrtcvad" in left_out["similarity"] and left_out["similarity"].endswith("'vocolab[metrics]'")
+    missing = left_out["similarity"]
+    assert "webrtcvad" in missing.what and missing.remedy == "pip install 'vocolab[metrics]'"
 
 
 def test_every_metric_is_described_and_on_the_page():

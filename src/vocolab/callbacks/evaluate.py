@@ -17,7 +17,7 @@ from vocolab.data.batches import SpeechBatch
 from vocolab.data.shards.reader import ShardReader
 from vocolab.errors import UsageError, VocolabError
 from vocolab.metrics import Heard, Metric, measure
-from vocolab.metrics.choice import all_metrics, available, named
+from vocolab.metrics.choice import all_metrics, available, left_out_lines, named
 
 if TYPE_CHECKING:
     from vocolab.tasks.base import Spoken, Task
@@ -61,8 +61,8 @@ class Evaluate(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage in ("fit", "validate") and self.metrics is None:
             self.metrics, left_out = available(self.wanted)
-            for name, why in left_out.items():
-                self._say(trainer, f"val/{name} is left out: {why}")
+            for line in left_out_lines(left_out):
+                self._say(trainer, line)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measured = []

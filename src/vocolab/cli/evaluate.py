@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     from vocolab.evaluation.figures import read_results
     from vocolab.evaluation.results import lines_of, unmeasured_lines
     from vocolab.evaluation.rows import check_folder
-    from vocolab.metrics.choice import all_metrics, choose
+    from vocolab.metrics.choice import all_metrics, choose, left_out_lines
 
     check_folder(args.output, args.overwrite)
     other = (args.against, read_results(args.against)) if args.against else None
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     known = all_metrics(subject.voices, args.recogniser, _speaker_encoder(args.speaker_encoder), device)
     tasks = {sample.task for sample in subject.samples}
     metrics, left_out = choose(args.metrics or [m.name for m in known if any(map(m.fits, tasks))], known)
-    for line in [*subject.notes, *(f"{name} is left out: {why}" for name, why in left_out.items())]:
+    for line in [*subject.notes, *left_out_lines(left_out)]:
         say(line)
     with Files(len(subject.samples)) as progress:
         results = evaluate(

@@ -20,6 +20,7 @@ from vocolab.evaluation.rows import Row
 from vocolab.evaluation.sample import Sample
 from vocolab.files import atomic
 from vocolab.metrics import Metric
+from vocolab.metrics.choice import Missing, left_out_lines
 
 PLAYERS = 100  # utterances with sound and pictures: about 100 kB each
 WORST = 10
@@ -176,7 +177,7 @@ def _against(against: Mapping[str, Any] | None) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    left_out = [f"{name} is left out: {why}" for name, why in results["left_out"].items()]
+    left_out = left_out_lines({name: Missing(**missing) for name, missing in results["left_out"].items()})
     failed = [f"{key} is not in the figures: {why}" for key, why in results["failed"].items()]
     return [*left_out, *unmeasured_lines(results), *failed]
 

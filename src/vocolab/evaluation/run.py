@@ -17,6 +17,7 @@ from vocolab.evaluation.results import by_utterance, nothing_measured, versions,
 from vocolab.evaluation.rows import Row, Rows
 from vocolab.evaluation.sample import Made, Sample, Subject
 from vocolab.metrics import Heard, Metric, measure
+from vocolab.metrics.choice import Missing
 
 SILENT = 1e-3  # a peak of -60 dB: a recording of nothing
 
@@ -28,14 +29,14 @@ def evaluate(
     overwrite: bool = False,
     seed: int = 0,
     against: tuple[Path, Mapping[str, Any]] | None = None,
-    left_out: Mapping[str, str] | None = None,
+    left_out: Mapping[str, Missing] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> dict[str, Any]:
     """Measure each utterance of `subject` and write the results into `folder`, which is there only when all are done.
 
     `metrics` are loaded already. `seed`: of the intervals. `against`: another evaluation's file and results, see
-    `figures.read_results`. `left_out`: metrics that were asked for, and why they are not among `metrics`. `on_row` is
-    called with each utterance that is done. Raises `VocolabError` where nothing could be measured.
+    `figures.read_results`. `left_out`: metrics that were asked for, and what they lack. `on_row` is called with each
+    utterance that is done. Raises `VocolabError` where nothing could be measured.
     """
     models = {name: about for metric in metrics for name, about in metric.about().items()}
     names = [metric.name for metric in metrics]
@@ -53,7 +54,7 @@ def evaluate(
             rows.drop()
             raise VocolabError(*why)
         results = _results(subject, done, metrics, seed, against) | {
-            "left_out": dict(left_out or {}),
+            "left_out": {name: missing._asdict() for name, missing in (left_out or {}).items()},
             "models": models,
             "versions": versions(),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from vocolab.errors import UsageError, VocolabError
 from vocolab.metrics import STOI, MelL1, Metric, MultiResolutionSTFT
@@ -22,6 +23,13 @@ from vocolab.metrics.voices import (
     VoicePrints,
 )
 from vocolab.metrics.words import CER, WER, Recogniser
+
+
+class Missing(NamedTuple):
+    """What a metric lacks here, and how to get it."""
+
+    what: str
+    remedy: str
 
 
 def all_metrics(
@@ -44,15 +52,14 @@ def all_metrics(
     ]
 
 
-def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric], dict[str, str]]:
+def choose(names: Sequence[str], known: Sequence[Metric]) -> tuple[list[Metric], dict[str, Missing]]:
     """The metrics of these names (none: all), loaded, and those left out, each with what is missing.
 
     Raises `UsageError` for a name that is none, `VocolabError` where none of them can be had.
     """
     chosen, left_out = available(named(names, known, "--metrics") or known)
     if not chosen:
-        name, why = next(iter(left_out.items()))
-        raise VocolabError(f"no metric can be measured ({name}: {why})", "--metrics", "install what is missing")
+        raise VocolabError("no metric can be measured", "--metrics", "; ".join(left_out_lines(left_out)))
     return chosen, left_out
 
 
@@ -67,17 +74,27 @@ def named(names: Sequence[str], known: Sequence[Metric], where: str) -> list[Met
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def available(metrics: Sequence[Metric]) -> tuple[list[Metric], dict[str, str]]:
+def available(metrics: Sequence[Metric]) -> tuple[list[Metric], dict[str, Missing]]:
     """Those of `metrics` that can be measured here, loaded, and what the others lack, by their names."""
     chosen: list[Metric] = []
-    left_out: dict[str, str] = {}
+    left_out: dict[str, Missing] = {}
     for metric in metrics:
         try:
             metric.load()
         except VocolabError as error:
-            left_out[metric.name] = str(error)
+            left_out[metric.name] = Missing(error.what, error.remedy)
         except ImportError as error:  # of a package that one of ours needs, or that does not fit another
-            left_out[metric.name] = f"{error}: pip install 'vocolab[metrics]'"
+            left_out[metric.name] = Missing(str(error), "pip install 'vocolab[metrics]'")
         else:
             chosen.append(metric)
     return chosen, left_out
+
+
+def left_out_lines(left_out: Mapping[str, Missing]) -> list[str]:
+    """Which metrics are left out and why, a line for each remedy."""
+    lines = []
+    for remedy in dict.fromkeys(missing.remedy for missing in left_out.values()):
+        names = [name for name, missing in left_out.items() if missing.remedy == remedy]
+        lacking = dict.fromkeys(left_out[name].what for name in names)
+        lines.append(f"{', '.join(names)} left out: {'; '.join(lacking)}: {remedy}")
+    return lines
