@@ -432,7 +432,8 @@ def interrupt(process: subprocess.Popen) -> str:
     """Interrupt the command as a terminal does; what it said after. Whatever is in `out` must be whole."""
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 130 and err.splitlines()[-1] == "vocolab: interrupted" and "Traceback" not in err
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "vocolab: interrupted" and "Traceback" not in err
     made = list(Path("out").iterdir())
     assert 2 <= len(made) < 300 and not [p for p in made if p.name.startswith(".")]
     for path in made:
