@@ -36,6 +36,15 @@ def test_each_remedy_has_its_line(monkeypatch):
     assert second.startswith("similarity, eer left out: ") and "--no-deps resemblyzer" in second
 
 
+def test_where_something_is_wrong_is_said(monkeypatch):
+    def load(self):
+        raise VocolabError("no such file", "weights.pt", "correct the path")
+
+    monkeypatch.setattr("vocolab.metrics.voices.Resemblyzer.load", load)
+    _, left_out = choose(["stoi", "similarity", "eer"], all_metrics())
+    assert left_out_lines(left_out) == ["similarity, eer left out: no such file: weights.pt: correct the path"]
+
+
 def test_a_package_that_lacks_another_is_left_out_too(monkeypatch):
     pytest.importorskip("resemblyzer")
     for name in [name for name in sys.modules if name.split(".")[0] in ("resemblyzer", "webrtcvad")]:

@@ -82,7 +82,8 @@ def available(metrics: Sequence[Metric]) -> tuple[list[Metric], dict[str, Missin
         try:
             metric.load()
         except VocolabError as error:
-            left_out[metric.name] = Missing(error.what, error.remedy)
+            where = "" if error.where == metric.name else error.where
+            left_out[metric.name] = Missing(": ".join(filter(None, (error.what, where))), error.remedy)
         except ImportError as error:  # of a package that one of ours needs, or that does not fit another
             left_out[metric.name] = Missing(str(error), "pip install 'vocolab[metrics]'")
         else:
